@@ -1,0 +1,33 @@
+"""Neural differential equations and neural PDE surrogates in JAX.
+
+A PDE is a law, written once against the operators of a calculus; the calculus says how to differentiate. Around that
+noun stand the rooms of the library:
+
+- `sciml.pdes`: laws, domains, boundaries, initial conditions and calculi;
+- `sciml.nn`: networks that know nothing of PDEs;
+- `sciml.data`: simulation by the method of lines, stored trajectories, readers;
+- `sciml.training`: one training loop for all, with exact resume, and metrics;
+- `sciml.experiments`: named experiments, which the command `sciml` runs.
+
+A room is imported when it is first used, so `import sciml` alone costs next to nothing.
+"""
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sciml import data, experiments, nn, pdes, training
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "data", "experiments", "nn", "pdes", "training"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return importlib.import_module(f"sciml.{name}")
+    raise AttributeError(f"module 'sciml' has no attribute {name!r}; its rooms are {', '.join(__all__[1:])}.")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,58 @@
+"""What every test runs under: float64, one compilation cache for all workers, repeatable random examples."""
+
+import contextlib
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Read when jax and matplotlib are imported, and inherited by the processes that tests start.
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers already fill the cores: pools of threads inside each only make them wait for one another.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+
+import hypothesis
+import jax
+import pytest
+
+# By configuration, not by the environment: the command-line programs that tests start must run as a user's do.
+jax.config.update("jax_enable_x64", True)
+
+hypothesis.settings.register_profile(
+    "sciml",
+    derandomize=True,
+    database=None,
+    deadline=None,  # the first example compiles
+    max_examples=20,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("sciml")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """A fixed random key."""
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def float32():
+    """Run one test in jax's default precision, as users who do not turn on float64 do."""
+    with single_precision():
+        yield
+
+
+@contextlib.contextmanager
+def single_precision():
+    """Turn float64 off inside a `with` block and put it back, whatever happens."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)

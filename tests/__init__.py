@@ -1,0 +1,1 @@
+"""The tests of sciml; the folders mirror the package."""

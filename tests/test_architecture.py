@@ -260,6 +260,11 @@ def test_a_class_neither_abstract_nor_final_is_found(package, new, message):
         ("law: AbstractLaw", "law", "rate: the parameter 'law' is not annotated"),
         ("-> None", "", "rate: what it returns is not annotated"),
         ("`(channel, *space)`", "everywhere", "rate: the parameter 'u' is an array"),
+        (
+            "the field\n        `(channel, *space)`",
+            "of the same shape",
+            "rate: the parameter 'u' is an array",
+        ),
         ("`(channel, *space)`", "`()`", "rate: the parameter 'u' is an array"),
         ("- `law`: the law", "- `law`: an array", "'law' is said to be an array"),
         (

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 import jax
 from jaxtyping import AbstractArray, PRNGKeyArray
 
-_SIZE = r"(?:\.\.\.|\*?[A-Za-z_0-9]\w*(?:\s?(?://|[-+*/])\s?\w+)*)"
+_SIZE = r"(?:\.\.\.|\*?\w+(?:\s?(?://|[-+*/=])\s?\w+)*)"
 SHAPE = re.compile(rf"\((?:{_SIZE}(?:,\s*{_SIZE})*,?)?\)")
 SCALAR = re.compile(r"\bscalars?\b|\bnumbers?\b", re.IGNORECASE)
+SAME_SHAPE = re.compile(r"\bsame shape\b", re.IGNORECASE)
 ANY_SHAPE = re.compile(r"\b(?:any|same) shape\b", re.IGNORECASE)
-ARRAY_WORD = re.compile(r"\barrays?\b", re.IGNORECASE)
+ARRAY_WORD = re.compile(r"\ban array\b", re.IGNORECASE)
 
 _EMPTY = inspect.Parameter.empty
 
@@ -126,7 +127,7 @@ def _callable_faults(
     sections = re.findall(r"\*\*Returns:\*\*.*?(?=\n\n\*\*|\Z)", f"{document}\n\n{context}", re.DOTALL)
     if list(_arrays(returned)) and not sections:
         return [*found, f"{where} returns an array, but has no **Returns:**"]
-    return found + _shape_faults(f"{where}: what it returns", returned, "\n".join(sections))
+    return found + _shape_faults(f"{where}: what it returns", returned, "\n".join(sections), document)
 
 
 def _parameter_faults(
@@ -145,7 +146,7 @@ def _parameter_faults(
         if annotation is _EMPTY:
             found.append(f"{where}: the parameter {name!r} is not annotated")
         else:
-            found += _shape_faults(f"{where}: the parameter {name!r}", annotation, entries[name])
+            found += _shape_faults(f"{where}: the parameter {name!r}", annotation, entries[name], document)
     return found
 
 
@@ -169,9 +170,10 @@ def _annotation(name: str, value: Callable, overridden: Sequence[Callable | None
     return _EMPTY
 
 
-def _shape_faults(where: str, annotation: object, text: str) -> list[str]:
+def _shape_faults(where: str, annotation: object, text: str, document: str = "") -> list[str]:
     arrays = list(_arrays(annotation))
-    written = [_written_axes(match[0]) for match in SHAPE.finditer(text)]
+    meant = document if SAME_SHAPE.search(text) else text  # "the same shape" is one that stands beside it
+    written = [_written_axes(match[0]) for match in SHAPE.finditer(meant)]
     if not arrays:
         if ARRAY_WORD.search(text) and not written:
             return [f"{where} is said to be an array, but no shape such as `(channel, *space)` is given"]

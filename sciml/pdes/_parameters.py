@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 
 def as_parameter(value) -> Array:
-    """Make a number or array a pytree leaf; a Python number stays weakly typed, so that it never changes a precision."""
+    """Make a number or array a pytree leaf; Python numbers stay weakly typed and never raise a precision."""
     return jnp.asarray(value) if is_numeric(value) else value
 
 

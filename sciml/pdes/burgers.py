@@ -14,7 +14,7 @@ class Burgers(AbstractSemilinearPDE):
 
         u_t + u (u_x + u_y + ...) = nu lap u
 
-    Written with the flux `u^2 / 2` along every axis, so that `FiniteVolume` captures its shocks when `nu` is small or 0.
+    Written with the flux `u^2 / 2` along every axis, so that `FiniteVolume` captures shocks when `nu` is small or 0.
 
     **Arguments:**
 

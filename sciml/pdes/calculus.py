@@ -1,6 +1,6 @@
 """How to differentiate: the interface between laws and everything that evaluates them.
 
-A law never sees how its unknown is represented. It is handed a [`Field`][sciml.pdes.Field] and a calculus, and may do two things:
+A law never sees how its unknown is represented. It is handed a `Field` and a calculus, and may do two things:
 
 - use `u.value`, the values at the calculus' points, in any pointwise formula;
 - apply a *linear operator of the calculus* to the field itself: `calculus.partial(u, 0)`, `calculus.laplacian(u)`, ...
@@ -52,7 +52,7 @@ class AbstractCalculus(eqx.Module):
     """Points, values at them, and linear operators on fields.
 
     A calculus implements `coordinates`, `field`, `known` and `derivative`; every other operator follows from these and
-    may be replaced by a better form. Operators take a [`Field`][sciml.pdes.Field] and return values `(channel, *space)`.
+    may be replaced by a better form. Operators take a `Field` and return values `(channel, *space)`.
     """
 
     @property
@@ -187,7 +187,7 @@ class AbstractCalculus(eqx.Module):
         **Arguments:**
 
         - `u`: the field, values `(channel, *space)`.
-        - `flux`: `flux(value, axis)` maps values `(channel, *space)` to the flux along `axis`, the same shape, pointwise.
+        - `flux`: `flux(value, axis)` maps values `(channel, *space)` to the flux along `axis`, same shape, pointwise.
 
         **Returns:** values `(channel, *space)`.
         """

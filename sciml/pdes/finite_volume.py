@@ -3,8 +3,9 @@
 The cell average changes by what crosses its faces, so mass is conserved to rounding and a shock moves at the speed the
 conservation law dictates. Everything but `flux_divergence` is second-order finite differences.
 
-**Reference:** van Leer, "Towards the ultimate conservative difference scheme V", 1979, doi:10.1016/0021-9991(79)90145-1;
-LeVeque, "Finite Volume Methods for Hyperbolic Problems", 2002, doi:10.1017/CBO9780511791253.
+**Reference:** van Leer, "Towards the ultimate conservative difference scheme V", 1979,
+doi:10.1016/0021-9991(79)90145-1; LeVeque, "Finite Volume Methods for Hyperbolic Problems", 2002,
+doi:10.1017/CBO9780511791253.
 """
 
 from collections.abc import Callable

@@ -166,7 +166,7 @@ def check_channels(law: AbstractPDE, calculus: AbstractCalculus, channels: int) 
     names = channel_names(law, calculus.dimensions)
     if channels != len(names):
         raise ValueError(
-            f"{type(law).__name__} in {calculus.dimensions} space dimensions has {len(names)} channel(s), "
+            f"{type(law).__name__} on {calculus.dimensions} axes has {len(names)} channel(s), "
             f"{', '.join(names)}; got values with {channels}. Values are (channel, *space)."
         )
 
@@ -178,7 +178,7 @@ def describe(law: AbstractPDE) -> dict:
 
     - `law`: the equation.
 
-    **Returns:** `{"name": ..., "parameters": {...}}`; scalars become floats, fields nested lists, functions their `repr`.
+    **Returns:** `{"name": ..., "parameters": {...}}`; scalars become floats, fields lists, functions their `repr`.
     """
     parameters = {}
     for name in (field.name for field in dataclasses.fields(law)):

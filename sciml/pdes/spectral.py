@@ -2,7 +2,8 @@
 
 A product of two resolved fields holds modes the grid cannot, and those fold back onto resolved ones. With the default
 `dealias=2/3` (Orszag's rule) only modes `|k| < n/3` are resolved, so that a quadratic product folds only onto modes
-that are discarded. A cubic law wants `dealias=1/2`; `dealias=1` keeps everything but the Nyquist mode of odd derivatives.
+that are discarded. A cubic law wants `dealias=1/2`; `dealias=1` keeps all but
+the Nyquist mode of odd derivatives.
 
 **Reference:** Orszag, "On the Elimination of Aliasing in Finite-Difference Schemes by Filtering High-Wavenumber
 Components", 1971, doi:10.1175/1520-0469(1971)028<1074:OTEOAI>2.0.CO;2.

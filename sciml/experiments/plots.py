@@ -1,0 +1,141 @@
+"""Pictures of predictions and of their errors."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from .._optional import require
+from ..data import Trajectories
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_prediction(
+    truth: Trajectories, prediction: Float[np.ndarray, "trajectory time channel *space"], *, which: int = 0
+) -> "Figure":
+    """Truth, prediction and error of one trajectory: over space and time in 1-D, at four times in 2-D.
+
+    **Arguments:**
+
+    - `truth`: the test set, values `(trajectory, time, channel, *space)`.
+    - `prediction`: the same shape.
+    - `which`: the trajectory to draw.
+
+    **Returns:** a figure with one column per channel in 1-D, one per time in 2-D.
+    """
+    pyplot = require("matplotlib.pyplot", extra="plots")
+    space = truth.values.ndim - 3
+    frames = np.linspace(0, len(truth.times) - 1, min(4, len(truth.times))).astype(int)
+    columns = truth.values.shape[2] if space == 1 else len(frames)
+    figure, grid = pyplot.subplots(3, columns, figsize=(2.2 + 2.6 * columns, 7.0), squeeze=False, layout="constrained")
+    for column in range(columns):
+        if space == 1:
+            pair = [x[which, :, column] for x in (truth.values, prediction)]
+            title = truth.channels[column]
+        else:
+            pair = [x[which, frames[column], 0] for x in (truth.values, prediction)]
+            title = f"{truth.channels[0]}, t = {truth.times[frames[column]]:.3g}"
+        draw_comparison(grid[:, column], *pair, truth, title=title)
+    return figure
+
+
+def draw_comparison(
+    axes: Sequence["Axes"],
+    truth: Float[np.ndarray, "rows columns"],
+    prediction: Float[np.ndarray, "rows columns"],
+    data: Trajectories,
+    *,
+    title: str,
+) -> Sequence["Axes"]:
+    """Three images of one thing: truth and prediction on one color scale, and their difference on its own.
+
+    **Arguments:**
+
+    - `axes`: three matplotlib axes.
+    - `truth`, `prediction`: `(rows, columns)`; `(time, space)` in 1-D, a field `(x, y)` in 2-D.
+    - `data`: for the coordinates.
+    - `title`: over the first image.
+
+    **Returns:** the axes.
+    """
+    flat = len(data.coordinates) == 1
+    first, second = (data.times, data.coordinates[0]) if flat else data.coordinates
+    names = ("t", "x") if flat else ("x", "y")
+    limit = float(np.max(np.abs(truth)))
+    error = prediction - truth
+    error_limit = max(float(np.max(np.abs(error))), 1e-12)
+    rows = [(truth, limit, "truth"), (prediction, limit, "prediction"), (error, error_limit, "prediction - truth")]
+    for ax, (image, bound, label) in zip(axes, rows, strict=True):
+        drawn = ax.imshow(
+            image.T,
+            origin="lower",
+            aspect="auto" if flat else "equal",
+            extent=(first[0], first[-1], second[0], second[-1]),
+            cmap="RdBu_r",
+            vmin=-bound,
+            vmax=bound,
+        )
+        ax.set_ylabel(f"{label}\n{names[1]}")
+        ax.figure.colorbar(drawn, ax=ax)
+    axes[0].set_title(title)
+    axes[-1].set_xlabel(names[0])
+    return axes
+
+
+def draw_rollout(
+    curves: dict[str, Sequence[Float[np.ndarray, " time"]]], times: Float[np.ndarray, " time"]
+) -> "Figure":
+    """Error against rollout time, one color per method, one line per run.
+
+    **Arguments:**
+
+    - `curves`: by method, the nRMSE `(time,)` of each run.
+    - `times`: `(time,)`.
+
+    **Returns:** the figure.
+    """
+    pyplot = require("matplotlib.pyplot", extra="plots")
+    figure, ax = pyplot.subplots(figsize=(6.0, 4.0), layout="constrained")
+    draw_curves(ax, curves, times)
+    return figure
+
+
+def draw_curves(
+    ax: "Axes", curves: dict[str, Sequence[Float[np.ndarray, " time"]]], times: Float[np.ndarray, " time"]
+) -> "Axes":
+    """Draw error curves into given axes; arguments as for `draw_rollout`, errors `(time,)`.
+
+    **Arguments:**
+
+    - `ax`: matplotlib axes.
+    - `curves`, `times`: as for `draw_rollout`, `(time,)`.
+
+    **Returns:** the axes.
+    """
+    for color, (method, runs) in enumerate(curves.items()):
+        for number, run in enumerate(runs):
+            # The first error is zero, which a logarithmic axis cannot show.
+            ax.semilogy(times[1:], run[1:], color=f"C{color}", alpha=0.8, label=None if number else method)
+    ax.set_xlabel("time")
+    ax.set_ylabel("rollout nRMSE")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def save(figure: "Figure", file: pathlib.Path) -> None:
+    """Write a figure as PNG and close it.
+
+    **Arguments:**
+
+    - `figure`: the figure.
+    - `file`: where to.
+    """
+    pyplot = require("matplotlib.pyplot", extra="plots")
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)

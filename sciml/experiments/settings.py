@@ -1,0 +1,71 @@
+"""Parts that experiments are made of: which seeds, how to optimize."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Which initial conditions are for what. Trajectory `i` of a part is drawn with the seed `first + i`."""
+
+    train: int = 512
+    """Trajectories to train on."""
+    train_first: int = 0
+    """The first training seed."""
+    validation: int = 32
+    """Trajectories to choose the best model by."""
+    validation_first: int = 1_000_000
+    """The first validation seed."""
+    test: int = 100
+    """Trajectories to report on; never used for a choice."""
+    test_first: int = 2_000_000
+    """The first test seed."""
+
+    def __post_init__(self):
+        parts = self.ranges()
+        for name, seeds in parts.items():
+            if len(seeds) < 1:
+                raise ValueError(f"Split.{name} must be at least 1 trajectory; got {len(seeds)}.")
+        names = list(parts)
+        for i, one in enumerate(names):
+            for other in names[i + 1 :]:
+                low, high = max(parts[one].start, parts[other].start), min(parts[one].stop, parts[other].stop)
+                if low < high:
+                    raise ValueError(
+                        f"Split: seeds {low} to {high - 1} are both {one} and {other}; a model would be measured on what "
+                        f"it has seen. Move {other}_first."
+                    )
+
+    def ranges(self) -> dict[str, range]:
+        """The seeds of each part.
+
+        **Returns:** `{"train": range, "validation": range, "test": range}`.
+        """
+        return {
+            "train": range(self.train_first, self.train_first + self.train),
+            "validation": range(self.validation_first, self.validation_first + self.validation),
+            "test": range(self.test_first, self.test_first + self.test),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimization:
+    """Adam with a warm-up and a cosine decay to nothing."""
+
+    steps: int = 3000
+    """Optimizer steps."""
+    batch_size: int = 32
+    """Windows per step."""
+    learning_rate: float = 2e-3
+    """The largest learning rate, reached after 5 % of the steps."""
+    clip: float = 1.0
+    """The largest gradient norm."""
+    unroll: int = 1
+    """How many of its own steps the model is fed in the loss."""
+    pushforward: bool = False
+    """Whether the gradient passes through the last of these steps only."""
+
+    def __post_init__(self):
+        if self.pushforward and self.unroll < 2:
+            raise ValueError(
+                f"pushforward trains on the model's own predictions and needs unroll of at least 2; got {self.unroll}."
+            )

@@ -8,8 +8,19 @@ from jaxtyping import Array
 
 
 def as_parameter(value) -> Array:
-    """Make a number or array a pytree leaf; Python numbers stay weakly typed and never raise a precision."""
-    return jnp.asarray(value) if is_numeric(value) else value
+    """Make a number or array a floating-point pytree leaf.
+
+    Python numbers, also in a flat list, become weakly typed, so that they never raise the precision of a field.
+    Integers become floats: an integer leaf would silently be left out by `eqx.filter_grad`.
+    """
+    if isinstance(value, (bool, int, float, np.integer)):
+        return jnp.asarray(float(value))
+    if isinstance(value, (list, tuple)) and value and all(isinstance(x, (int, float)) for x in value):
+        return jnp.stack([as_parameter(x) for x in value])
+    if not is_numeric(value):
+        return value
+    array = jnp.asarray(value)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
 
 
 def is_numeric(value) -> bool:
@@ -17,13 +28,20 @@ def is_numeric(value) -> bool:
     return isinstance(value, (bool, int, float, np.ndarray, np.generic, jax.Array, list, tuple))
 
 
+def is_zero(value) -> bool:
+    """Whether a parameter is known, not traced, and zero everywhere."""
+    return is_numeric(value) and not isinstance(value, jax.core.Tracer) and not np.any(np.asarray(value))
+
+
 def check_parameter(
     owner: str, name: str, value, *, minimum: float | None = None, strict: bool = False
 ) -> None:
     """Refuse a parameter that is not finite or too small, when its value is known (it is not while tracing).
 
-    **Raises:** `ValueError` naming the parameter, its value and what was expected.
+    **Raises:** `ValueError` naming the parameter, its value and what was expected; a string is refused too.
     """
+    if isinstance(value, str):
+        raise ValueError(f"{owner}.{name} must be a number or an array; got the string {value!r}.")
     if isinstance(value, jax.core.Tracer) or not is_numeric(value):
         return
     numbers = np.asarray(value)

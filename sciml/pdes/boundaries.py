@@ -12,7 +12,7 @@ import abc
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from ._parameters import as_parameter
+from ._parameters import as_parameter, check_parameter, is_zero
 
 
 class AbstractBoundary(eqx.Module):
@@ -52,9 +52,14 @@ class Dirichlet(AbstractWall):
     **Arguments:**
 
     - `value`: shape `()`, or anything that broadcasts to `(channel, *wall)`; the unit of `u`.
+
+    **Raises:** `ValueError` for a value that is not finite.
     """
 
     value: Float[Array, "..."] = eqx.field(converter=as_parameter, default=0.0)
+
+    def __check_init__(self):
+        check_parameter("Dirichlet", "value", self.value)
 
     def robin(self):
         """`(1, 0, value)`."""
@@ -67,9 +72,14 @@ class Neumann(AbstractWall):
     **Arguments:**
 
     - `slope`: shape `()`, or anything that broadcasts to `(channel, *wall)`; unit of `u` per length.
+
+    **Raises:** `ValueError` for a slope that is not finite.
     """
 
     slope: Float[Array, "..."] = eqx.field(converter=as_parameter, default=0.0)
+
+    def __check_init__(self):
+        check_parameter("Neumann", "slope", self.slope)
 
     def robin(self):
         """`(0, 1, slope)`."""
@@ -85,11 +95,22 @@ class Robin(AbstractWall):
     **Arguments:**
 
     - `a`, `b`, `g`: shape `()`, or anything that broadcasts to `(channel, *wall)`.
+
+    **Raises:** `ValueError` for data that are not finite, or `a` and `b` both 0.
     """
 
     a: Float[Array, "..."] = eqx.field(converter=as_parameter)
     b: Float[Array, "..."] = eqx.field(converter=as_parameter)
     g: Float[Array, "..."] = eqx.field(converter=as_parameter, default=0.0)
+
+    def __check_init__(self):
+        for name in ("a", "b", "g"):
+            check_parameter("Robin", name, getattr(self, name))
+        if is_zero(self.a) and is_zero(self.b):
+            raise ValueError(
+                "Robin(a, b, g) states a u + b du/dn = g; with a = 0 and b = 0 it states nothing. Make one of them "
+                "non-zero."
+            )
 
     def robin(self):
         """`(a, b, g)`."""
@@ -108,11 +129,16 @@ class Outflow(AbstractWall):
 
     - `diffusivity`: `D >= 0`, shape `()`, a length: the width of the outflow layer.
 
+    **Raises:** `ValueError` for a width that is negative or not finite.
+
     **Reference:** Takamoto et al., "PDEBench: An Extensive Benchmark for Scientific Machine Learning", 2022,
     arXiv 2210.07182.
     """
 
     diffusivity: Float[Array, ""] = eqx.field(converter=as_parameter)
+
+    def __check_init__(self):
+        check_parameter("Outflow", "diffusivity", self.diffusivity, minimum=0.0)
 
     def robin(self):
         """`(1, diffusivity, 0)`."""

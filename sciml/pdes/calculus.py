@@ -268,13 +268,15 @@ def check_values(owner: str, values, shape: tuple[int, ...]) -> Array:
     - `values`: an array `(channel, *space)`.
     - `shape`: the grid's shape, `space`.
 
-    **Returns:** the values as a JAX array.
+    **Returns:** the values as a JAX array; integers become floats.
 
     **Raises:** `ValueError` that tells a missing channel axis from a batch axis from a foreign grid.
     """
     if isinstance(values, Field) or callable(values):
         raise ValueError(f"{owner} takes an array (channel, *space); got {type(values).__name__}.")
     values = jnp.asarray(values)
+    if not jnp.issubdtype(values.dtype, jnp.inexact):
+        values = values.astype(float)
     if values.ndim == len(shape) + 1 and values.shape[1:] == shape:
         return values
     expected = f"(channel, {', '.join(map(str, shape))})"

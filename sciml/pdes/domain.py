@@ -75,7 +75,10 @@ def _as_pair(axis: int, pair) -> tuple[AbstractBoundary, AbstractBoundary]:
     if isinstance(pair, AbstractBoundary):
         pair = (pair, pair)
     if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
-        raise ValueError(f"Axis {axis} needs a pair (left, right) of boundaries; got {pair!r}.")
+        raise ValueError(
+            f"Axis {axis} needs a pair (left, right) of boundaries; got {pair!r}. Expected instances of Periodic, "
+            f"Dirichlet, Neumann, Robin or Outflow from sciml.pdes, such as (Dirichlet(0.0), Neumann(0.0))."
+        )
     for side in pair:
         if not isinstance(side, AbstractBoundary):
             raise ValueError(

@@ -8,6 +8,7 @@ the first center). With `q = order + derivative - 1` the formula at the wall has
 import math
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -74,7 +75,8 @@ class FiniteDifference(AbstractCalculus):
             )
         symbol = sum(self._second_symbol(a) for a in range(2))
         inverse = np.where(symbol == 0.0, 0.0, -1.0 / np.where(symbol == 0.0, 1.0, symbol))
-        modes = jnp.fft.rfftn(vorticity.value, axes=(-2, -1)) * inverse
+        modes = jnp.fft.rfftn(vorticity.value, axes=(-2, -1))
+        modes = modes * jnp.asarray(inverse, modes.real.dtype)
         stream = jnp.fft.irfftn(modes, s=self.grid.shape, axes=(-2, -1))
         sign, other = (1.0, 1) if axis == 0 else (-1.0, 0)
         return sign * self._differentiate(stream, other, 1, True)
@@ -106,7 +108,8 @@ class FiniteDifference(AbstractCalculus):
             low = ghost_values(moved, left, radius, nodes, h, conditioned)
             high = ghost_values(moved[..., ::-1], right, radius, nodes, h, conditioned)
             padded = jnp.concatenate([low[..., ::-1], moved, high], axis=-1)
-        total = sum(w * padded[..., j : j + n] for j, w in enumerate(weights) if w != 0.0)
+        # Python floats: a NumPy float64 would raise the precision of float32 values.
+        total = sum(w * padded[..., j : j + n] for j, w in enumerate(weights.tolist()) if w != 0.0)
         return jnp.moveaxis(total / h**order, -1, axis + 1)
 
 
@@ -125,23 +128,48 @@ def ghost_values(
     - `conditioned`: whether the wall's condition applies; otherwise one more interior value is used.
 
     **Returns:** `(channel, *others, count)`.
+
+    **Raises:** `ValueError` for data of the wall that do not broadcast to `(channel, *others)`.
     """
     centers = np.arange(nodes + (not conditioned)) + 0.5
     ghosts = -(np.arange(count) + 0.5)
     near = inward[..., : len(centers)]
-    extrapolated = near @ jnp.asarray(_lagrange(centers, ghosts).T, near.dtype)
+    extrapolated = _combine(near, _lagrange(centers, ghosts).T)
     if not conditioned:
         return extrapolated
-    a, b, g = wall.robin()
+    a, b, g = _wall_data(wall, near)
     b = b / h
     # p = I + gamma * omega: I interpolates the interior, omega vanishes there, gamma meets the condition. The outward
     # normal points to negative s, hence the sign of the derivatives.
-    value_at_wall = near @ jnp.asarray(_lagrange(centers, np.zeros(1))[0], near.dtype)
-    slope_at_wall = near @ jnp.asarray(_lagrange_slope(centers), near.dtype)
-    omega = np.prod(-centers)
-    omega_slope = omega * np.sum(-1.0 / centers)
+    value_at_wall = _combine(near, _lagrange(centers, np.zeros(1))[0])
+    slope_at_wall = _combine(near, _lagrange_slope(centers))
+    omega = float(np.prod(-centers))
+    omega_slope = omega * float(np.sum(-1.0 / centers))
     gamma = (g - a * value_at_wall + b * slope_at_wall) / (a * omega - b * omega_slope)
-    return extrapolated + gamma[..., None] * np.prod(ghosts[:, None] - centers[None], axis=1)
+    omega_at_ghosts = np.prod(ghosts[:, None] - centers[None], axis=1)
+    return extrapolated + gamma[..., None] * jnp.asarray(omega_at_ghosts, near.dtype)
+
+
+def _combine(values: Array, weights: np.ndarray) -> Array:
+    """Contract the last axis. Explicit precision: by default GPUs round float32 factors to about 3 digits."""
+    return jnp.matmul(values, jnp.asarray(weights, values.dtype), precision=jax.lax.Precision.HIGHEST)
+
+
+def _wall_data(wall: AbstractWall, near: Array) -> tuple[Array, ...]:
+    """The wall's `(a, b, g)` in the precision of the values, each of a shape that fits them."""
+    target = near.shape[:-1]
+    data = tuple(jnp.asarray(datum, near.dtype) for datum in wall.robin())
+    for datum in data:
+        fits = datum.ndim <= len(target) and all(
+            have in (1, want) for have, want in zip(datum.shape[::-1], target[::-1], strict=False)
+        )
+        if not fits:
+            raise ValueError(
+                f"{type(wall).__name__} holds data of shape {datum.shape}; the wall's values are (channel, *wall) = "
+                f"{target}. Give one number or an array that broadcasts to that, (channel,{' 1,' * (len(target) - 1)}) "
+                f"for one value per channel."
+            )
+    return data
 
 
 def central_weights(derivative: int, order: int) -> np.ndarray:
@@ -178,5 +206,5 @@ def _lagrange_slope(nodes: np.ndarray) -> np.ndarray:
     """The weights `(nodes,)` that give the interpolating polynomial's derivative at zero."""
     vandermonde = nodes[None] ** np.arange(len(nodes))[:, None]
     moments = np.zeros(len(nodes))
-    moments[1] = 1.0
+    moments[1:2] = 1.0  # a single node: a constant, without slope
     return np.linalg.solve(vandermonde, moments)

@@ -37,4 +37,6 @@ class Heat(AbstractSemilinearPDE):
 
     def nonlinear(self, t, u, calculus):
         """The source, `(1, *space)`."""
-        return jnp.zeros_like(u.value) if self.source is None else self.source(calculus.coordinates)
+        if self.source is None:
+            return jnp.zeros_like(u.value)
+        return jnp.asarray(self.source(calculus.coordinates), u.value.dtype)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -62,7 +63,7 @@ class AbstractPDE(eqx.Module):
 class AbstractSemilinearPDE(AbstractPDE):
     """A law that splits as `du/dt = linear(u) + nonlinear(t, u)`.
 
-    The linear part has constant coefficients and does not mix channels. Spectral solvers then treat it exactly or
+    When the linear part has constant coefficients and does not mix channels, spectral solvers treat it exactly or
     implicitly at no cost, which removes its stiffness; everything else just uses the sum.
 
     **Arguments:** those of the subclass.
@@ -70,7 +71,7 @@ class AbstractSemilinearPDE(AbstractPDE):
 
     @abc.abstractmethod
     def linear(self, u: Field, calculus: AbstractCalculus) -> Float[Array, "channel *space"]:
-        """The linear part, with constant coefficients, each channel by itself.
+        """The linear part, best with constant coefficients and each channel by itself.
 
         **Arguments:**
 
@@ -112,14 +113,22 @@ def evaluate_rate(
     - `u`: values `(channel, *space)`; a function `(dim,) -> (channel,)` for `Autodiff`.
     - `t`: time, shape `()`.
 
-    **Returns:** `du/dt`, values `(channel, *space)`.
+    **Returns:** `du/dt`, values `(channel, *space)`, in the precision of `u`.
 
-    **Raises:** `ValueError` when the number of channels or of space axes is not the law's.
+    **Raises:** `ValueError` when the number of channels or of space axes is not the law's, or its rate has another
+    shape than its unknown.
     """
     check_compatible(law, calculus)
     field = calculus.field(u)
     check_channels(law, calculus, field.value.shape[0])
-    return calculus.project(law.rate(t, field, calculus))
+    rate = law.rate(t, field, calculus)
+    if jnp.shape(rate) != field.value.shape:
+        raise ValueError(
+            f"{type(law).__name__}.rate must return values of the shape of its unknown, {field.value.shape}; got "
+            f"{jnp.shape(rate)}. Index channels as u.value[:1] or jnp.stack them again, and give the law parameters of "
+            f"shape () or {field.value.shape[1:]}."
+        )
+    return calculus.project(jnp.asarray(rate, field.value.dtype))
 
 
 def channel_names(law: AbstractPDE, dimensions: int) -> tuple[str, ...]:
@@ -131,7 +140,13 @@ def channel_names(law: AbstractPDE, dimensions: int) -> tuple[str, ...]:
     - `dimensions`: the number of space axes.
 
     **Returns:** one name per channel.
+
+    **Raises:** `ValueError` when the class of the law does not name its channels.
     """
+    if not hasattr(law, "channels"):
+        raise ValueError(
+            f'{type(law).__name__} does not name its channels; write `channels: ClassVar = ("u",)` in the class.'
+        )
     return law.channels[:dimensions] if law.one_channel_per_axis else law.channels
 
 
@@ -167,7 +182,8 @@ def check_channels(law: AbstractPDE, calculus: AbstractCalculus, channels: int) 
     if channels != len(names):
         raise ValueError(
             f"{type(law).__name__} on {calculus.dimensions} axes has {len(names)} channel(s), "
-            f"{', '.join(names)}; got values with {channels}. Values are (channel, *space)."
+            f"{', '.join(names)}; got values with {channels}. Values are (channel, *space); map over a batch with "
+            f"jax.vmap."
         )
 
 

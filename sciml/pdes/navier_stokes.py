@@ -62,4 +62,6 @@ class NavierStokes(AbstractSemilinearPDE):
         transport = sum(
             calculus.rotational_velocity(u, axis) * calculus.partial(u, axis) for axis in range(2)
         )
-        return -transport if self.forcing is None else self.forcing(calculus.coordinates) - transport
+        if self.forcing is None:
+            return -transport
+        return jnp.asarray(self.forcing(calculus.coordinates), u.value.dtype) - transport

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from .calculus import AbstractCalculus, Field, check_field, check_orders, check_values
-from .domain import Grid
+from .domain import Box, Grid
 from .law import AbstractPDE, AbstractSemilinearPDE, channel_names
 
 
@@ -122,17 +122,18 @@ class Spectral(AbstractCalculus):
     def derivative(self, u, orders):
         """Exact for resolved modes; see `AbstractCalculus.derivative` for shapes."""
         check_field(u)
-        return self.inverse(u.source * _multiplier(self.grid, check_orders(orders, self.dimensions)))
+        orders = check_orders(orders, self.dimensions)
+        return self.inverse(u.source * _multiplier(self.grid, orders, u.source.dtype))
 
     def laplacian(self, u):
         """One inverse transform for all axes; `(channel, *space)`."""
         check_field(u)
-        return self.inverse(u.source * -_squared_wavenumber(self.grid))
+        return self.inverse(u.source * -self._squared(u))
 
     def biharmonic(self, u):
         """One inverse transform for all axes; `(channel, *space)`."""
         check_field(u)
-        return self.inverse(u.source * _squared_wavenumber(self.grid) ** 2)
+        return self.inverse(u.source * self._squared(u) ** 2)
 
     def rotational_velocity(self, vorticity, axis):
         """A Poisson solve in Fourier space; see `AbstractCalculus.rotational_velocity` for shapes."""
@@ -144,7 +145,8 @@ class Spectral(AbstractCalculus):
         squared = _squared_wavenumber(self.grid)
         inverse = np.where(squared == 0.0, 0.0, 1.0 / np.where(squared == 0.0, 1.0, squared))
         sign, other = (1.0, (0, 1)) if axis == 0 else (-1.0, (1, 0))
-        return self.inverse(vorticity.source * (sign * inverse * _multiplier(self.grid, other)))
+        modes = vorticity.source * jnp.asarray(sign * inverse, vorticity.value.dtype)
+        return self.inverse(modes * _multiplier(self.grid, other, modes.dtype))
 
     def symbol(self, law: AbstractSemilinearPDE) -> Complex[Array, "channel *modes"]:
         """What the linear part of a law multiplies each Fourier mode by.
@@ -166,15 +168,23 @@ class Spectral(AbstractCalculus):
 
         - `law`: any law.
 
-        **Returns:** `False` for a law that does not split, or whose coefficients vary over the grid `(*space,)`.
+        **Returns:** `False` for a law that does not split, whose coefficients vary over the grid `(*space,)`, or whose
+        "linear" part mixes channels or does not vanish with the unknown.
         """
         if not isinstance(law, AbstractSemilinearPDE):
             return False
+        # On a grid with one more point per axis no coefficient that varies over this grid, even along a single axis,
+        # `(n, 1)`, broadcasts against (channel, *modes).
+        other = Spectral(Grid(self.grid.box, tuple(n + 1 for n in self.grid.shape)))
+        expected = (len(channel_names(law, self.dimensions)), *other.mode_shape)
         try:
-            shape = jax.eval_shape(self.symbol, law).shape
-        except (TypeError, ValueError):  # coefficients (*space,) do not broadcast against (channel, *modes)
+            shape = eqx.filter_eval_shape(other.symbol, law).shape
+        except (TypeError, ValueError):
             return False
-        return shape[1:] == self.mode_shape
+        return shape == expected and _acts_on_channels_alone(law, self.grid.box)
+
+    def _squared(self, u: Field) -> Array:
+        return jnp.asarray(_squared_wavenumber(self.grid), u.value.dtype)
 
     @property
     def _axes(self) -> tuple[int, ...]:
@@ -210,7 +220,29 @@ class _Multiplication(AbstractCalculus):
 
     def derivative(self, u, orders):
         """Multiplication by `(i k)^orders`, `(channel, *modes)`."""
-        return u.value * _multiplier(self.grid, check_orders(orders, self.dimensions))
+        return u.value * _multiplier(self.grid, check_orders(orders, self.dimensions), u.value.dtype)
+
+
+def _acts_on_channels_alone(law: AbstractSemilinearPDE, box: Box) -> bool:
+    """Whether each channel of the linear part depends on that channel only, and is zero with it.
+
+    Tried on single modes of a tiny grid, with made-up coefficients, as those of the law may be traced.
+    """
+    calculus = _Multiplication(Grid(box, (4,) * box.dimensions))
+    modes = Spectral(calculus.grid).mode_shape
+    channels = len(channel_names(law, box.dimensions))
+    arrays, rest = eqx.partition(law, eqx.is_array)
+    with jax.ensure_compile_time_eval():
+        leaves, structure = jax.tree.flatten(arrays)
+        made_up = [jnp.full(leaf.shape, 0.5 + 0.01 * i, leaf.dtype) for i, leaf in enumerate(leaves)]
+        law = eqx.combine(jax.tree.unflatten(structure, made_up), rest)
+        # The last row is no unknown at all.
+        for alone in np.eye(channels + 1, channels):
+            value = jnp.asarray(alone.reshape(-1, *(1 for _ in modes)) * np.ones(modes), dtype=complex)
+            out = np.asarray(law.linear(Field(value, None), calculus))
+            if np.any(out[alone == 0.0] != 0.0):
+                return False
+    return True
 
 
 def _wavenumbers(grid: Grid) -> list[np.ndarray]:
@@ -231,14 +263,17 @@ def _mask(grid: Grid, fraction: float) -> np.ndarray:
     return mask
 
 
-def _multiplier(grid: Grid, orders: tuple[int, ...]) -> Array:
+def _multiplier(grid: Grid, orders: tuple[int, ...], dtype) -> Array:
+    """`(i k)^orders`, in the precision of the modes: a NumPy complex128 would raise that of float32 runs."""
     product = np.ones((1,) * grid.dimensions, dtype=complex)
     for n, length, k, order in zip(grid.shape, grid.box.lengths, _wavenumbers(grid), orders, strict=True):
+        if order == 0:
+            continue  # so that the constant varies only along the axes it must
         factor = (2j * np.pi * k / length) ** order
         if order % 2 == 1 and n % 2 == 0:
             factor = np.where(np.abs(k) == n // 2, 0.0, factor)  # the Nyquist mode has no odd derivative
         product = product * factor
-    return jnp.asarray(product, dtype=jax.dtypes.canonicalize_dtype(complex))
+    return jnp.asarray(product, dtype)
 
 
 def _squared_wavenumber(grid: Grid) -> np.ndarray:

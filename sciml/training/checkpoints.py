@@ -59,15 +59,17 @@ class RunFolder:
                     "resume=True to go on with it, or choose another folder."
                 )
             _check_same(self.path, existing, settings)
-        self._make()
+        self._make(self.path)
         self._lock = _lock(self.path)
-        if existing is None:
-            marker = {"format": _FORMAT, "version": _VERSION, "settings": settings}
-            try:
+        try:
+            if existing is None:
+                # First of all files, so that whatever else is there can be told from a stranger's.
+                marker = {"format": _FORMAT, "version": _VERSION, "settings": settings}
                 write_atomically(self.path / "fit.json", json.dumps(marker, indent=1).encode() + b"\n")
-            except OSError:
-                os.close(self._lock)
-                raise
+            self._make(self.path / "checkpoints")
+        except OSError:
+            os.close(self._lock)
+            raise
         for name in (*_OWN, "fit.json"):
             for litter in self.path.glob(f".{name}.*.tmp"):
                 litter.unlink(missing_ok=True)
@@ -188,11 +190,11 @@ class RunFolder:
         steps = self._list_steps()
         return f"run with a checkpoint at step {steps[0]}" if steps else "run that has no checkpoint yet"
 
-    def _make(self) -> None:
+    def _make(self, folder: pathlib.Path) -> None:
         try:
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise explain_write_error(error, self.path, "Choose a folder that you may write to.") from error
+            raise explain_write_error(error, folder, "Choose a folder that you may write to.") from error
 
     def _list_steps(self) -> list[int]:
         folder = self.path / "checkpoints"

@@ -64,9 +64,10 @@ def load_model(path: str | os.PathLike[str], like: Model) -> Model:
     first, _, payload = path.read_bytes().partition(b"\n")
     header = _read_header(path, first)
     if len(payload) != header["bytes"]:
+        state = "truncated" if len(payload) < header["bytes"] else "damaged"
         raise ValueError(
-            f"{path} is truncated: it holds {len(payload)} bytes of leaves where {header['bytes']} were "
-            "written. Copy it again from where it came from."
+            f"{path} is {state}: it holds {len(payload)} bytes of leaves where {header['bytes']} were written. "
+            "Copy it again from where it came from."
         )
     if zlib.crc32(payload) != header["crc32"]:
         raise ValueError(

@@ -1,0 +1,32 @@
+"""Networks that know nothing of PDEs: arrays in, arrays out, no batch axis (use `jax.vmap`).
+
+Every leaf of a model is an array: activations and sizes are static fields. So `jax.jit`, `jax.grad` and optax take
+models as they are. `eqx.filter_jit` and `eqx.filter_grad` do as well, and also take models that mix in other modules,
+such as `eqx.nn.MLP`, whose activation is a leaf; prefer them in code for any model.
+"""
+
+from .convnet import ConvNet
+from .convolution import Convolution, Padding
+from .deeponet import DeepONet
+from .fno import FNO
+from .message_passing import Aggregation, MessagePassing
+from .neighbors import measure_displacements, nearest_neighbors
+from .sizes import count_parameters, match_width
+from .spectral_conv import SpectralConv
+from .unet import UNet
+
+__all__ = [
+    "FNO",
+    "Aggregation",
+    "ConvNet",
+    "Convolution",
+    "DeepONet",
+    "MessagePassing",
+    "Padding",
+    "SpectralConv",
+    "UNet",
+    "count_parameters",
+    "match_width",
+    "measure_displacements",
+    "nearest_neighbors",
+]

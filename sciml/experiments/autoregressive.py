@@ -69,18 +69,25 @@ class AbstractSurrogateExperiment(AbstractExperiment):
         parts = self._load(folder, data, progress)
         problem, truth = self.problem(), parts["test"]
         model = training.load_model(file, make_surrogate(self.network(), parts["train"].values))
-        judgements = {self.label: judge(model, truth, problem), "persistence": judge(_persist, truth, problem)}
+        judgements = {
+            self.label: judge(model, truth, problem),
+            "persistence": judge(_persist, truth, problem),
+        }
         judgements[self.label].numbers["parameters"] = nn.count_parameters(model.network)
         judgements["persistence"].numbers["parameters"] = 0
         self._write(folder, judgements, truth)
 
-    def _write(self, folder: pathlib.Path, judgements: dict[str, Judgement], truth: stored.Trajectories) -> None:
+    def _write(
+        self, folder: pathlib.Path, judgements: dict[str, Judgement], truth: stored.Trajectories
+    ) -> None:
         rows, curves = [], []
         for method, judgement in judgements.items():
             for metric, value in judgement.numbers.items():
                 rows.append({"method": method, "seed": self.seed, "metric": metric, "value": value})
             for time, error in zip(truth.times, judgement.rollout, strict=True):
-                curves.append({"method": method, "seed": self.seed, "time": float(time), "nrmse": float(error)})
+                curves.append(
+                    {"method": method, "seed": self.seed, "time": float(time), "nrmse": float(error)}
+                )
         write_table(folder / "metrics.csv", rows)
         write_table(folder / "rollout.csv", curves)
         pictures = {

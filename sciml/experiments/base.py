@@ -56,7 +56,12 @@ class AbstractExperiment(abc.ABC):
 
     @abc.abstractmethod
     def train(
-        self, folder: pathlib.Path, *, resume: bool = False, data: pathlib.Path | None = None, progress: bool = True
+        self,
+        folder: pathlib.Path,
+        *,
+        resume: bool = False,
+        data: pathlib.Path | None = None,
+        progress: bool = True,
     ) -> None:
         """Train the method the fields name.
 
@@ -69,7 +74,9 @@ class AbstractExperiment(abc.ABC):
         """
 
     @abc.abstractmethod
-    def evaluate(self, folder: pathlib.Path, *, data: pathlib.Path | None = None, progress: bool = True) -> None:
+    def evaluate(
+        self, folder: pathlib.Path, *, data: pathlib.Path | None = None, progress: bool = True
+    ) -> None:
         """Measure a trained run on the test set and write its tables, pictures and report.
 
         **Arguments:**

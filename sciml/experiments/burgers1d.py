@@ -13,7 +13,7 @@ from .surrogate import Problem, make_network
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Burgers1D(AbstractSurrogateExperiment):
-    """Learn to step `u_t + u u_x = nu u_xx` on a periodic unit interval from random Fourier series of largest value 1."""
+    """Learn to step `u_t + u u_x = nu u_xx` on a periodic unit interval from random Fourier series."""
 
     name: ClassVar[str] = "burgers1d-fno"
     summary: ClassVar[str] = "1-D viscous Burgers, step model: FNO against U-Net, CNN and persistence"
@@ -49,7 +49,9 @@ class Burgers1D(AbstractSurrogateExperiment):
         if size == "smoke":
             tiny = Split(train=8, validation=2, test=2)
             quick = Optimization(steps=20, batch_size=4)
-            return cls(points=32, frames=5, horizon=0.2, split=tiny, width=8, modes=8, depth=2, optimization=quick)
+            return cls(
+                points=32, frames=5, horizon=0.2, split=tiny, width=8, modes=8, depth=2, optimization=quick
+            )
         if size == "paper":
             many = Split(train=8192, validation=256, test=1024)
             long = Optimization(steps=50_000, batch_size=64, learning_rate=1e-3)
@@ -65,7 +67,9 @@ class Burgers1D(AbstractSurrogateExperiment):
         """See `AbstractSurrogateExperiment.problem`."""
         calculus = Spectral(Grid(Box(0.0, 1.0), self.points))
         initial = FourierSeries(cutoff=self.cutoff)
-        return Problem(Burgers(self.viscosity), calculus, initial, np.linspace(0.0, self.horizon, self.frames))
+        return Problem(
+            Burgers(self.viscosity), calculus, initial, np.linspace(0.0, self.horizon, self.frames)
+        )
 
     def network(self):
         """See `AbstractSurrogateExperiment.network`."""

@@ -49,12 +49,22 @@ class Burgers2D(AbstractSurrogateExperiment):
         if size == "smoke":
             tiny = Split(train=4, validation=2, test=2)
             quick = Optimization(steps=10, batch_size=4)
-            return cls(points=16, frames=4, horizon=0.1, split=tiny, width=6, modes=4, depth=2, optimization=quick)
+            return cls(
+                points=16, frames=4, horizon=0.1, split=tiny, width=6, modes=4, depth=2, optimization=quick
+            )
         if size == "paper":
             many = Split(train=2048, validation=128, test=256)
             long = Optimization(steps=50_000, batch_size=32, learning_rate=1e-3)
             return cls(
-                points=192, viscosity=2e-3, frames=31, horizon=1.0, split=many, width=32, modes=24, depth=4, optimization=long
+                points=192,
+                viscosity=2e-3,
+                frames=31,
+                horizon=1.0,
+                split=many,
+                width=32,
+                modes=24,
+                depth=4,
+                optimization=long,
             )
         return cls()
 
@@ -67,7 +77,9 @@ class Burgers2D(AbstractSurrogateExperiment):
         """See `AbstractSurrogateExperiment.problem`."""
         calculus = Spectral(Grid(Box((0.0, 0.0), (1.0, 1.0)), (self.points, self.points)))
         initial = FourierSeries(cutoff=self.cutoff)
-        return Problem(Burgers(self.viscosity), calculus, initial, np.linspace(0.0, self.horizon, self.frames))
+        return Problem(
+            Burgers(self.viscosity), calculus, initial, np.linspace(0.0, self.horizon, self.frames)
+        )
 
     def network(self):
         """See `AbstractSurrogateExperiment.network`."""

@@ -50,7 +50,9 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> str:
     listed = "\n".join(f"- `{folder}`" for folder in folders)
     title = f"# {experiments[0].name}: {len(folders)} runs"
     note = "Means over test trajectories, then mean ± standard deviation over seeds."
-    write_text(out / "comparison.md", f"{title}\n\n{note}\n\n{table}\n\n![rollout](rollout.png)\n\n{listed}\n")
+    write_text(
+        out / "comparison.md", f"{title}\n\n{note}\n\n{table}\n\n![rollout](rollout.png)\n\n{listed}\n"
+    )
     return table
 
 
@@ -59,7 +61,10 @@ def _check_alike(folders, experiments) -> None:
     if len(names) > 1:
         raise ValueError(f"Runs of different experiments cannot be compared: {', '.join(sorted(names))}.")
     for field in experiments[0].data_fields():
-        kinds = {repr(getattr(experiment, field)): folder for folder, experiment in zip(folders, experiments, strict=True)}
+        kinds = {
+            repr(getattr(experiment, field)): folder
+            for folder, experiment in zip(folders, experiments, strict=True)
+        }
         if len(kinds) > 1:
             (one, here), (other, there) = list(kinds.items())[:2]
             raise ValueError(

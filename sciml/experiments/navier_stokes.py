@@ -49,12 +49,21 @@ class NavierStokes2D(AbstractSurrogateExperiment):
         if size == "smoke":
             tiny = Split(train=4, validation=2, test=2)
             quick = Optimization(steps=10, batch_size=4)
-            return cls(points=16, frames=4, horizon=1.0, split=tiny, width=6, modes=4, depth=2, optimization=quick)
+            return cls(
+                points=16, frames=4, horizon=1.0, split=tiny, width=6, modes=4, depth=2, optimization=quick
+            )
         if size == "paper":
             many = Split(train=1000, validation=100, test=200)
             long = Optimization(steps=100_000, batch_size=32, learning_rate=1e-3)
             return cls(
-                points=64, viscosity=1e-3, frames=51, horizon=50.0, split=many, width=32, modes=12, optimization=long
+                points=64,
+                viscosity=1e-3,
+                frames=51,
+                horizon=50.0,
+                split=many,
+                width=32,
+                modes=12,
+                optimization=long,
             )
         return cls()
 

@@ -32,7 +32,9 @@ def draw_prediction(
     space = truth.values.ndim - 3
     frames = np.linspace(0, len(truth.times) - 1, min(4, len(truth.times))).astype(int)
     columns = truth.values.shape[2] if space == 1 else len(frames)
-    figure, grid = pyplot.subplots(3, columns, figsize=(2.2 + 2.6 * columns, 7.0), squeeze=False, layout="constrained")
+    figure, grid = pyplot.subplots(
+        3, columns, figsize=(2.2 + 2.6 * columns, 7.0), squeeze=False, layout="constrained"
+    )
     for column in range(columns):
         if space == 1:
             pair = [x[which, :, column] for x in (truth.values, prediction)]
@@ -69,7 +71,11 @@ def draw_comparison(
     limit = float(np.max(np.abs(truth)))
     error = prediction - truth
     error_limit = max(float(np.max(np.abs(error))), 1e-12)
-    rows = [(truth, limit, "truth"), (prediction, limit, "prediction"), (error, error_limit, "prediction - truth")]
+    rows = [
+        (truth, limit, "truth"),
+        (prediction, limit, "prediction"),
+        (error, error_limit, "prediction - truth"),
+    ]
     for ax, (image, bound, label) in zip(axes, rows, strict=True):
         drawn = ax.imshow(
             image.T,

@@ -48,7 +48,9 @@ def _show(value) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def write_report(folder: pathlib.Path, experiment: AbstractExperiment, rows: list[dict], pictures: list[str]) -> None:
+def write_report(
+    folder: pathlib.Path, experiment: AbstractExperiment, rows: list[dict], pictures: list[str]
+) -> None:
     """Write `report.md` into a run.
 
     **Arguments:**

@@ -95,7 +95,9 @@ def read_table(file: pathlib.Path) -> list[dict[str, str]]:
     **Raises:** `ValueError` when there is none, saying how to make it.
     """
     if not file.is_file():
-        raise ValueError(f"{file.parent} has no {file.name}: it is not evaluated. Run: sciml evaluate {file.parent}")
+        raise ValueError(
+            f"{file.parent} has no {file.name}: it is not evaluated. Run: sciml evaluate {file.parent}"
+        )
     with open(file, newline="") as handle:
         return list(csv.DictReader(handle))
 

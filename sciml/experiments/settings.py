@@ -31,8 +31,8 @@ class Split:
                 low, high = max(parts[one].start, parts[other].start), min(parts[one].stop, parts[other].stop)
                 if low < high:
                     raise ValueError(
-                        f"Split: seeds {low} to {high - 1} are both {one} and {other}; a model would be measured on what "
-                        f"it has seen. Move {other}_first."
+                        f"Split: seeds {low} to {high - 1} are both {one} and {other}; a model would be measured on "
+                        f"what it has seen. Move {other}_first."
                     )
 
     def ranges(self) -> dict[str, range]:

@@ -99,7 +99,7 @@ def load_parts(file: pathlib.Path, problem: Problem, split: Split) -> dict[str, 
         missing = [seed for seed in seeds if seed not in rows]
         if missing:
             raise ValueError(
-                f"{file} lacks {len(missing)} of the {len(seeds)} {part} trajectories (seed {missing[0]} is the first). "
+                f"{file} lacks {len(missing)} of the {len(seeds)} {part} trajectories (first: seed {missing[0]}). "
                 f"Generate it anew with these settings, or ask for fewer."
             )
         parts[part] = whole[[rows[seed] for seed in seeds]]
@@ -137,7 +137,9 @@ def _rounded(law: dict) -> dict:
     return {"name": law["name"], "parameters": {k: clean(v) for k, v in law["parameters"].items()}}
 
 
-def make_surrogate(network: eqx.Module, values: Float[np.ndarray, "trajectory time channel *space"]) -> Surrogate:
+def make_surrogate(
+    network: eqx.Module, values: Float[np.ndarray, "trajectory time channel *space"]
+) -> Surrogate:
     """Wrap a network with the scales of its training data.
 
     **Arguments:**
@@ -256,9 +258,7 @@ class Judgement(NamedTuple):
     prediction: np.ndarray
 
 
-def judge(
-    model: Callable, truth: stored.Trajectories, problem: Problem
-) -> Judgement:
+def judge(model: Callable, truth: stored.Trajectories, problem: Problem) -> Judgement:
     """Measure a step model on trajectories it has not seen.
 
     **Arguments:**
@@ -356,7 +356,9 @@ def make_network(
     padding = tuple(nn.Padding.PERIODIC if wraps else nn.Padding.REFLECT for wraps in periodic)
     builders = {
         "unet": lambda width: nn.UNet(dimensions, channels, channels, width=width, padding=padding, key=key),
-        "cnn": lambda width: nn.ConvNet(dimensions, channels, channels, width=width, padding=padding, key=key),
+        "cnn": lambda width: nn.ConvNet(
+            dimensions, channels, channels, width=width, padding=padding, key=key
+        ),
     }
     build = builders[method]
     target = nn.count_parameters(eqx.filter_eval_shape(operator, width))

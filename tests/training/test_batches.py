@@ -96,7 +96,9 @@ def test_the_windows_are_the_same_wherever_the_trajectories_lie(kind, length, st
         np.testing.assert_array_equal(held(step), plain(step))
 
 
-@pytest.mark.parametrize(("length", "stride", "starts"), [(3, 1, [0, 1, 2, 3, 4]), (3, 3, [0, 3]), (7, 1, [0])])
+@pytest.mark.parametrize(
+    ("length", "stride", "starts"), [(3, 1, [0, 1, 2, 3, 4]), (3, 3, [0, 3]), (7, 1, [0])]
+)
 def test_an_epoch_of_windows_is_every_window(length, stride, starts):
     windows = Windows(TRAJECTORIES, length, 1, seed=0, stride=stride)
     assert windows.samples == 3 * len(starts)
@@ -133,7 +135,10 @@ def test_the_description_fits_json_and_names_what_fixes_the_batches():
         (lambda: Batches((), 2, seed=0), "holds no arrays"),
         (lambda: Batches([[1.0, 2.0]], 2, seed=0), r"\[0\]\[0\] is a float, .* np.asarray turns a list"),
         (lambda: Batches(np.float64(3.0), 2, seed=0), r"has shape \(\); expected axes \(sample, \.\.\.\)"),
-        (lambda: Batches((ROWS, ROWS[:9]), 2, seed=0), r"leading axes \(sample\): \[0\]: \(10,\), \[1\]: \(9,\)"),
+        (
+            lambda: Batches((ROWS, ROWS[:9]), 2, seed=0),
+            r"leading axes \(sample\): \[0\]: \(10,\), \[1\]: \(9,\)",
+        ),
         (lambda: Batches(ROWS[:0], 2, seed=0), "The data is empty"),
         (lambda: Batches(ROWS, 2, seed=0)(-1), "an integer from 0 on"),
         (lambda: Batches(ROWS, 2, seed=0)("a"), "an integer from 0 on"),
@@ -141,7 +146,10 @@ def test_the_description_fits_json_and_names_what_fixes_the_batches():
         (lambda: Windows(TRAJECTORIES, 0, 2, seed=0), "length=0 must be an integer"),
         (lambda: Windows(TRAJECTORIES, 2, 2, seed=0, stride=0), "stride=0 must be an integer"),
         (lambda: Windows(TRAJECTORIES, 2, 19, seed=0), "batch_size=19 is more than the 18 windows"),
-        (lambda: Windows(np.ones(5), 2, 2, seed=0), r"shape \(5,\); expected axes \(trajectory, time, \.\.\.\)"),
+        (
+            lambda: Windows(np.ones(5), 2, 2, seed=0),
+            r"shape \(5,\); expected axes \(trajectory, time, \.\.\.\)",
+        ),
     ],
 )
 def test_bad_input(make, message):

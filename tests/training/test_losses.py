@@ -31,7 +31,9 @@ def value_and_slope(loss, batch=BATCH):
 def test_rollout_returns_the_powers_without_the_first_field():
     """Exact."""
     states = rollout(MODEL, jnp.ones((1, 3)), 4)
-    np.testing.assert_allclose(states, 0.8 ** jnp.arange(1, 5)[:, None, None] * jnp.ones((4, 1, 3)), rtol=1e-14)
+    np.testing.assert_allclose(
+        states, 0.8 ** jnp.arange(1, 5)[:, None, None] * jnp.ones((4, 1, 3)), rtol=1e-14
+    )
 
 
 def test_one_step_loss_averages_all_neighbors():
@@ -89,7 +91,9 @@ def test_one_unrolled_step_is_the_one_step_loss():
 def test_the_error_can_be_chosen():
     """Exact."""
     loss = UnrolledLoss(1, error=lambda prediction, truth: jnp.max(jnp.abs(prediction - truth)))
-    np.testing.assert_allclose(loss(MODEL, BATCH[:, :2], None), np.mean(1.2 * np.array([1, 2, 0.5])), rtol=1e-14)
+    np.testing.assert_allclose(
+        loss(MODEL, BATCH[:, :2], None), np.mean(1.2 * np.array([1, 2, 0.5])), rtol=1e-14
+    )
 
 
 def test_mean_square_error_of_complex_fields_is_real():
@@ -103,9 +107,15 @@ def test_mean_square_error_of_complex_fields_is_real():
     ("call", "message"),
     [
         (lambda: rollout(MODEL, jnp.ones((1, 3)), 0), "steps=0 must be an integer of at least 1"),
-        (lambda: rollout(lambda u: u[:1], jnp.ones((2, 3)), 2), r"float64\[2, 3\] into one of float64\[1, 3\]"),
+        (
+            lambda: rollout(lambda u: u[:1], jnp.ones((2, 3)), 2),
+            r"float64\[2, 3\] into one of float64\[1, 3\]",
+        ),
         (lambda: one_step_loss(MODEL, BATCH[:, :1]), r"at least 2 times; found 1 in shape \(3, 1, 1, 1\)"),
-        (lambda: one_step_loss(MODEL, (BATCH, BATCH)), r"axes \(batch, time, channel, \*space\); found tuple"),
+        (
+            lambda: one_step_loss(MODEL, (BATCH, BATCH)),
+            r"axes \(batch, time, channel, \*space\); found tuple",
+        ),
         (lambda: UnrolledLoss(2)(MODEL, BATCH), r"UnrolledLoss\(steps=2\) needs windows of 3 times; found 4"),
         (lambda: UnrolledLoss(0), "steps=0 must be an integer"),
         (lambda: UnrolledLoss(2, weights=(1.0,)), r"weights=\(1.0,\) do not suit steps=2"),

@@ -42,7 +42,9 @@ def test_correlation_of_shifted_waves_is_the_cosine_of_the_shift():
 def test_correlation_time_is_the_first_time_below():
     times = jnp.array([0.0, 0.5, 1.0, 1.5])
     truth = jnp.stack([wave(2)] * 4)
-    prediction = jnp.stack([wave(2, shift) for shift in (0.0, 0.6, 0.7, 0.1)])  # cos(0.6)=0.825, cos(0.7)=0.765
+    prediction = jnp.stack(
+        [wave(2, shift) for shift in (0.0, 0.6, 0.7, 0.1)]
+    )  # cos(0.6)=0.825, cos(0.7)=0.765
     assert metrics.correlation_time(prediction, truth, times) == 1.0
     assert metrics.correlation_time(prediction, truth, times, threshold=0.9) == 0.5
     assert metrics.correlation_time(prediction, truth, times, threshold=0.5) == jnp.inf
@@ -103,8 +105,14 @@ def test_metrics_go_through_vmap_and_jit():
     ("call", "message"),
     [
         (lambda u: metrics.nrmse(u[1:], u), r"prediction has shape \(3, 1, 8\) and truth \(4, 1, 8\)"),
-        (lambda u: metrics.rollout_error(u, u[1:]), r"`rollout\(model, u\[0\], steps\)` returns with u\[1:\]"),
-        (lambda u: metrics.correlation_time(u, u, jnp.arange(3.0)), r"times has shape \(3,\); expected .* \(4,\)"),
+        (
+            lambda u: metrics.rollout_error(u, u[1:]),
+            r"`rollout\(model, u\[0\], steps\)` returns with u\[1:\]",
+        ),
+        (
+            lambda u: metrics.correlation_time(u, u, jnp.arange(3.0)),
+            r"times has shape \(3,\); expected .* \(4,\)",
+        ),
         (lambda u: metrics.spectral_error(u[0], u[0], edges=(5, 5)), r"edges=\(5, 5\) must be wavenumbers"),
         (lambda u: metrics.spectral_error(u[0], u[0], edges=()), "must be wavenumbers"),
         (lambda u: metrics.energy_spectrum(u[0, 0]), r"shape \(8,\) has no space axis; expected \(channel"),

@@ -73,7 +73,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OSError, match=r"no space left \(No space left on device\) to write .*m.eqx.*unchanged") as error:
+    with pytest.raises(
+        OSError, match=r"no space left \(No space left on device\) to write .*m.eqx.*unchanged"
+    ) as error:
         save_model(tmp_path / "m.eqx", make(2))
     assert error.value.errno == 28
     assert load_model(tmp_path / "m.eqx", make(0)).rate == 1.5
@@ -122,7 +124,10 @@ def test_bad_files(tmp_path, kind, message):
     ("like", "message"),
     [
         (lambda: make(0, size=4), r"\.weight: float64\[3, 2\] -> float64\[4, 2\]"),
-        (lambda: eqx.tree_at(lambda m: m.weight, make(0), np.zeros((3, 2), np.float32)), r"-> float32\[3, 2\]"),
+        (
+            lambda: eqx.tree_at(lambda m: m.weight, make(0), np.zeros((3, 2), np.float32)),
+            r"-> float32\[3, 2\]",
+        ),
         (lambda: eqx.nn.MLP(1, 1, 1, 1, key=jax.random.key(0)), r"\.layers\[0\]\.weight: \(absent\) -> "),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 from typing import final
 
 import numpy as np
@@ -108,7 +109,7 @@ class StoredValues:
     - `dataset`: an `h5py.Dataset`.
     """
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: Any):
         self._dataset = dataset
         self.shape = dataset.shape
         self.dtype = dataset.dtype

@@ -53,6 +53,14 @@ class SemiImplicit(diffrax.AbstractAdaptiveSolver):
 
     Takes `MultiTerm(ODETerm(N), ODETerm(L))` on a state `(2, ...)` of real and imaginary parts, see `split`. `simulate`
     and `evolve` arrange that for any `AbstractSemilinearPDE` on `Spectral`.
+
+    Its methods are those of `diffrax.AbstractSolver`, and take
+
+    - `terms`: the two terms.
+    - `t0`, `t1`: where the step starts and ends.
+    - `y0`: the state `(2, ...)`.
+    - `args`: handed to the terms.
+    - `solver_state`, `made_jump`: not used.
     """
 
     term_structure: ClassVar = diffrax.MultiTerm[tuple[diffrax.AbstractTerm, diffrax.AbstractTerm]]

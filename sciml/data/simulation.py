@@ -47,7 +47,7 @@ def simulate(
     - `seeds`: one integer per trajectory. Keep the seeds of training and test apart. With values given, optional.
     - `solver`, `controller`, `dt0`, `max_steps`: as for `evolve`.
     - `memory`: about how many bytes a chunk of trajectories solved together may take.
-    - `dtype`: the precision to store, `(trajectory, time, channel, *space)`; by default that of the solve.
+    - `dtype`: the precision to store; by default that of the solve.
     - `progress`: show a bar when there is more than one chunk (needs `tqdm`; without it none is shown).
 
     **Returns:** the trajectories, values `(trajectory, time, channel, *space)`.
@@ -90,7 +90,11 @@ def simulate_chunks(
 ) -> Iterator[Trajectories]:
     """As `simulate`, one chunk at a time: for data sets larger than memory, appended to a `TrajectoryWriter`.
 
-    **Arguments:** those of `simulate`; `initial` as values is `(trajectory, channel, *space)`, `times` `(time,)`.
+    **Arguments:**
+
+    - `law`, `calculus`, `initial`: the problem; `initial` is a distribution, or values `(trajectory, channel, *space)`.
+    - `times`: `(time,)`.
+    - `seeds`, `solver`, `controller`, `dt0`, `max_steps`, `memory`, `dtype`, `progress`: as for `simulate`.
 
     **Returns:** an iterator over consecutive `Trajectories`, values `(trajectory, time, channel, *space)`.
 
@@ -204,8 +208,8 @@ def _check_fixed_step(law, calculus, start, times, solver, controller, dt0) -> N
     if float(dt0) * radius > 1.1 * limit:
         raise ValueError(
             f"The fixed step dt0={float(dt0):.3g} violates the stability (CFL) limit of {type(solver).__name__} on "
-            f"this grid, about {limit / radius:.3g} at the initial condition. Take a smaller step, an adaptive controller "
-            f"(controller=None), or an implicit solver (SemiImplicit() on Spectral, diffrax.Kvaerno5())."
+            f"this grid, about {limit / radius:.3g} at the initial condition. Take a smaller step, an adaptive "
+            f"controller (controller=None), or an implicit solver (SemiImplicit() on Spectral, diffrax.Kvaerno5())."
         )
 
 

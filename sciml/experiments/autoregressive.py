@@ -12,20 +12,15 @@ from .. import nn, training
 from . import plots, report
 from .base import AbstractExperiment, fingerprint
 from .runs import write_table
-from .settings import Optimization, Split
 from .surrogate import Judgement, Problem, judge, load_parts, make_surrogate, simulate_parts, train_surrogate
 
 
 class AbstractSurrogateExperiment(AbstractExperiment):
     """An experiment whose method is a network that steps the solution of a PDE.
 
-    A subclass is a frozen dataclass with at least the fields named here, and says what the problem and the network are.
+    A subclass is a frozen dataclass with at least the fields `split`, `optimization`, `method` and `seed`, and says what
+    the problem and the network are.
     """
-
-    split: Split
-    optimization: Optimization
-    method: str
-    seed: int
 
     @abc.abstractmethod
     def problem(self) -> Problem:

@@ -22,7 +22,12 @@ from .settings import Optimization, Split
 class Problem(NamedTuple):
     """What a surrogate learns to imitate: a law on a grid from a distribution of starts, at given times.
 
-    `times` is `(time,)`; the frames of every trajectory, the first its start.
+    **Arguments:**
+
+    - `law`: the equation.
+    - `calculus`: how to differentiate in space.
+    - `initial`: the distribution of starts.
+    - `times`: the frames of every trajectory, the first its start, `(time,)`.
     """
 
     law: AbstractPDE
@@ -48,7 +53,14 @@ class Surrogate(eqx.Module):
     change: Float[Array, " channel"]
 
     def __call__(self, u: Float[Array, "channel *space"]) -> Float[Array, "channel *space"]:
-        """Step a field `(channel, *space)` by one frame; the same shape."""
+        """Step by one frame.
+
+        **Arguments:**
+
+        - `u`: the field `(channel, *space)`.
+
+        **Returns:** the field one frame later, `(channel, *space)`.
+        """
         column = (-1,) + (1,) * (u.ndim - 1)
         size, change = (jax.lax.stop_gradient(x).reshape(column) for x in (self.size, self.change))
         return u + change * self.network(u / size)
@@ -348,7 +360,15 @@ def make_network(
 
     def operator(width: int):
         return nn.FNO(
-            dimensions, channels, channels, width=width, modes=modes, depth=depth, periodic=periodic, key=key
+            dimensions,
+            channels,
+            channels,
+            width=width,
+            modes=modes,
+            depth=depth,
+            periodic=periodic,
+            unroll=depth,
+            key=key,
         )
 
     if method == "fno":

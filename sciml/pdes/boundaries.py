@@ -29,7 +29,10 @@ class AbstractWall(AbstractBoundary):
 
     @abc.abstractmethod
     def robin(self) -> tuple[Array, Array, Array]:
-        """The triple `(a, b, g)`: scalars `()`, or arrays that broadcast to `(channel, *wall)`."""
+        """The numbers of the condition.
+
+        **Returns:** `a`, `b` and `g`, each a scalar `()` or of a shape that broadcasts to `(channel, *wall)`.
+        """
 
     @property
     def is_periodic(self) -> bool:

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
@@ -102,7 +103,10 @@ class AbstractSemilinearPDE(AbstractPDE):
 
 
 def evaluate_rate(
-    law: AbstractPDE, calculus: AbstractCalculus, u, t: Float[Array, ""] | float = 0.0
+    law: AbstractPDE,
+    calculus: AbstractCalculus,
+    u: Float[Array, "channel *space"] | Callable,
+    t: Float[Array, ""] | float = 0.0,
 ) -> Float[Array, "channel *space"]:
     """The right-hand side of a law at given values, with every check on the way.
 

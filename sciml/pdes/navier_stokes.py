@@ -27,7 +27,14 @@ class DiagonalForcing(eqx.Module):
     amplitude: Float[Array, ""] = eqx.field(converter=as_parameter, default=0.1)
 
     def __call__(self, coordinates: Float[Array, "2 *space"]) -> Float[Array, "1 *space"]:
-        """Evaluate at coordinates `(2, *space)`; values `(1, *space)`."""
+        """Evaluate.
+
+        **Arguments:**
+
+        - `coordinates`: `(2, *space)`; a length.
+
+        **Returns:** the forcing `(1, *space)`.
+        """
         phase = 2 * jnp.pi * (coordinates[0] + coordinates[1])
         return self.amplitude * (jnp.sin(phase) + jnp.cos(phase))[None]
 

@@ -80,7 +80,7 @@ class Batches(AbstractBatches):
         **Returns:** a pytree of arrays `(batch, ...)`.
         """
         rows = _choose(step, self.seed, self.samples, self.batch_size)
-        return _gather(self.data, (rows,), lambda leaf, i: leaf[i], self.batch_size)
+        return _gather(self.data, (rows,), lambda leaf, i: leaf[int(rows[i])], self.batch_size)
 
     def describe(self) -> dict[str, Any]:
         """Return sizes, seed and shapes; see `AbstractBatches`.

@@ -160,5 +160,8 @@ def _write_leaf(file: Any, leaf: Any) -> None:
 
 def _read_leaf(file: Any, like: Any) -> Any:
     if is_prng_key(like):
-        return jax.random.wrap_key_data(jnp.asarray(np.load(file)), impl=str(jax.random.key_impl(like)))
+        # `like` may be a mere shape, which jax.random.key_impl does not take.
+        names = ("threefry2x32", "rbg", "unsafe_rbg")
+        implementation = next(name for name in names if jax.random.key(0, impl=name).dtype == like.dtype)
+        return jax.random.wrap_key_data(jnp.asarray(np.load(file)), impl=implementation)
     return eqx.default_deserialise_filter_spec(file, like)

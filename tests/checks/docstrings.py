@@ -9,9 +9,11 @@ matched by `(channel, *space)` or by `(channel, x, y)`, but not by `(channel,)` 
 not annotated is a fault too, so there is no way around saying it.
 """
 
+import ast
 import enum
 import inspect
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +76,7 @@ def _class_faults(where: str, cls: type) -> list[str]:
         return [f"{where} has no docstring"]  # a dataclass without one is given its signature for one
     found = _opening_faults(where, cls.__doc__)
     if _is_called_by_users(cls):
-        found += _parameter_faults(where, cls, inspect.getdoc(cls))
+        found += _parameter_faults(where, cls, f"{inspect.getdoc(cls)}\n\n{_attribute_entries(cls)}")
     for name in vars(cls):
         if name.startswith("_") and name != "__call__":
             continue
@@ -86,6 +88,23 @@ def _class_faults(where: str, cls: type) -> list[str]:
             method, overridden = getattr(cls, name), [getattr(base, name, None) for base in cls.__mro__[1:]]
             found += _callable_faults(f"{where}.{name}", method, documents, inspect.getdoc(cls), overridden)
     return found
+
+
+def _attribute_entries(cls: type) -> str:
+    """The docstrings that stand below the fields of a class, where tyro reads them, as the entries of a list."""
+    try:
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
+    except OSError:  # made by a call
+        return ""
+    entries = []
+    for field, text in zip(body, body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
+            entries.append(f"- `{field.target.id}`: {text.value.value}")
+    return "\n".join(entries)
 
 
 def _is_called_by_users(cls: type) -> bool:

@@ -138,9 +138,9 @@ def test_another_model_is_refused_with_the_leaves_that_differ(tmp_path, like, me
 
 
 def test_paths_that_cannot_be_written(tmp_path):
-    with pytest.raises(FileNotFoundError, match="the folder .*missing does not exist. Make it first"):
+    with pytest.raises(FileNotFoundError, match=r"the folder .*missing does not exist. Make it first"):
         save_model(tmp_path / "missing" / "m.eqx", make(0))
-    with pytest.raises(IsADirectoryError, match="it is a folder. Give the name of a file in it"):
+    with pytest.raises(IsADirectoryError, match=r"it is a folder. Give the name of a file in it"):
         save_model(tmp_path, make(0))
-    with pytest.raises(FileNotFoundError, match="m.eqx"):
+    with pytest.raises(FileNotFoundError, match=r"m.eqx"):
         load_model(tmp_path / "m.eqx", make(0))

@@ -1,4 +1,4 @@
-"""Simulations against solutions from elsewhere, each reduced to one number; the tests and the benchmark both use them."""
+"""Simulations against solutions from elsewhere, each one number; the tests and the benchmark both use them."""
 
 import diffrax
 import exponax
@@ -13,8 +13,8 @@ from sciml.data import evolve
 from sciml.pdes import (
     Box,
     Burgers,
-    Dirichlet,
     DiffusionSorption,
+    Dirichlet,
     FiniteDifference,
     FourierSeries,
     GaussianRandomField,

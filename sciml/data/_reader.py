@@ -2,8 +2,7 @@
 
 import json
 import os
-from typing import Any
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float, Int

@@ -57,10 +57,10 @@ class SemiImplicit(diffrax.AbstractAdaptiveSolver):
     Its methods are those of `diffrax.AbstractSolver`, and take
 
     - `terms`: the two terms.
-    - `t0`, `t1`: where the step starts and ends.
+    - `t0`, `t1`: where the step starts and ends, scalars `()`.
     - `y0`: the state `(2, ...)`.
     - `args`: handed to the terms.
-    - `solver_state`, `made_jump`: not used.
+    - `solver_state`, `made_jump`: not used; the latter a scalar `()`.
     """
 
     term_structure: ClassVar = diffrax.MultiTerm[tuple[diffrax.AbstractTerm, diffrax.AbstractTerm]]

@@ -79,7 +79,7 @@ def load_model(path: str | os.PathLike[str], like: Model) -> Model:
             f"{path} holds another model than `like` (leaf: in the file -> in `like`):\n{differences}\n"
             "Build `like` as the saved model was built."
         )
-    return eqx.tree_deserialise_leaves(io.BytesIO(payload), like, filter_spec=_read_leaf)
+    return eqx.tree_deserialise_leaves(io.BytesIO(payload), _fill_keys(like), filter_spec=_read_leaf)
 
 
 def describe_leaves(tree: PyTree) -> dict[str, str]:
@@ -160,8 +160,19 @@ def _write_leaf(file: Any, leaf: Any) -> None:
 
 def _read_leaf(file: Any, like: Any) -> Any:
     if is_prng_key(like):
-        # `like` may be a mere shape, which jax.random.key_impl does not take.
-        names = ("threefry2x32", "rbg", "unsafe_rbg")
-        implementation = next(name for name in names if jax.random.key(0, impl=name).dtype == like.dtype)
-        return jax.random.wrap_key_data(jnp.asarray(np.load(file)), impl=implementation)
+        return jax.random.wrap_key_data(jnp.asarray(np.load(file)), impl=jax.random.key_impl(like))
     return eqx.default_deserialise_filter_spec(file, like)
+
+
+def _fill_keys(like: PyTree) -> PyTree:
+    """Make keys of the mere shapes of keys, as equinox compares the types of leaves."""
+
+    def fill(leaf: Any) -> Any:
+        if not (is_prng_key(leaf) and isinstance(leaf, jax.ShapeDtypeStruct)):
+            return leaf
+        names = ("threefry2x32", "rbg", "unsafe_rbg")
+        implementation = next(name for name in names if jax.random.key(0, impl=name).dtype == leaf.dtype)
+        data = jax.eval_shape(jax.random.key_data, leaf)
+        return jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype), impl=implementation)
+
+    return jax.tree.map(fill, like)

@@ -46,13 +46,18 @@ def test_the_semi_implicit_method_is_of_order_four_stiff_or_not(nu):
     errors = [float(jnp.linalg.norm(solve(n) - truth)) for n in (20, 40)]
     if nu == 1e-3:
         assert np.log2(errors[0] / errors[1]) > 3.75
-    # The stiff solution has decayed to rounding size; what is shown is that it stays bounded.
-    assert errors[1] < 1e-6
+    else:
+        # |L| h = 27 at 40 steps, far beyond the explicit limit of 3.5; the solution itself has decayed to about 1e-9.
+        assert errors[1] < 1e-6
 
 
 @pytest.mark.parametrize(
     ("calculus", "solver"),
-    [(SPECTRAL, SemiImplicit()), (SPECTRAL, diffrax.Tsit5()), (FiniteDifference(GRID), diffrax.Kvaerno5())],
+    [
+        (SPECTRAL, SemiImplicit()),
+        (SPECTRAL, diffrax.Tsit5()),
+        (FiniteDifference(GRID), diffrax.Kvaerno5(diffrax.VeryChord(rtol=1e-10, atol=1e-10))),
+    ],
 )
 def test_gradients_through_a_solve(calculus, solver):
     """Gradient: of a viscosity, on fixed steps, against central differences."""
@@ -72,7 +77,7 @@ def test_gradients_through_a_solve(calculus, solver):
 
     compiled = jax.jit(loss)
     slope = (compiled(0.02 + 1e-5) - compiled(0.02 - 1e-5)) / 2e-5
-    # Newton iterations of the implicit solver stop at 1e-6 or so; the explicit ones are exact.
+    # The root finder of the implicit solver stops at 1e-10, which the difference quotient magnifies by 1e5.
     np.testing.assert_allclose(jax.grad(loss)(0.02), slope, rtol=1e-4)
 
 

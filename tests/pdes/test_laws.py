@@ -139,7 +139,7 @@ def test_kuramoto_sivashinsky_and_diffusion_sorption():
     x = grid.axes[0]
     truth = np.sin(x) - np.sin(x) - np.sin(x) * np.cos(x)
     np.testing.assert_allclose(
-        evaluate_rate(KuramotoSivashinsky(), Spectral(grid), jnp.sin(x)[None])[0], truth, atol=1e-12
+        evaluate_rate(KuramotoSivashinsky(), Spectral(grid), jnp.sin(x)[None])[0], truth, atol=1e-11
     )
     law = DiffusionSorption()
     points = jnp.linspace(0.1, 0.9, 5)[:, None]
@@ -191,7 +191,7 @@ def test_finite_volumes_conserve_and_move_shocks_at_their_speed():
         half = u + dt * rate(u)
         u = 0.5 * (u + half + dt * rate(half))
     assert abs(float(jnp.sum(u - start))) < 1e-12
-    assert -1e-9 <= float(u.min()) and float(u.max()) <= 1 + 1e-9
+    assert float(u.min()) >= -1e-9 and float(u.max()) <= 1 + 1e-9
     # The front at 0.5 moves at speed 1/2 to 0.7; the fan from 0.2 reaches 0.6 and does not touch it.
     front = float(grid.axes[0][int(jnp.argmax(jnp.where(u[0] > 0.5, grid.coordinates[0], 0.0)))])
     assert abs(front - 0.7) <= 0.015

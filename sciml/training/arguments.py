@@ -67,18 +67,19 @@ def check_functions(batches: Any, validate: Any, key: Any) -> None:
     """
     if not callable(batches):
         raise ValueError(
-            f"batches is a {type(batches).__name__}; expected a function of the step, so that a run can be "
+            f"batches is of type {type(batches).__name__}; expected a function of the step, so that a run can be "
             "resumed: sciml.training.Batches(data, batch_size, seed=0), Windows(...), or your own."
         )
     if validate is not None and not callable(validate):
         raise ValueError(
-            f"validate is a {type(validate).__name__}; expected a function of the model, lower is better, or None."
+            f"validate is of type {type(validate).__name__}; expected a function of the model, lower is better, "
+            "or None."
         )
     try:
         shape = jax.random.key_data(key).shape
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"key is a {type(key).__name__}; expected a PRNG key, such as jax.random.key(0)."
+            f"key is of type {type(key).__name__}; expected a PRNG key, such as jax.random.key(0)."
         ) from error
     if len(shape) != 1:
         raise ValueError("key is an array of keys; expected one PRNG key, such as jax.random.key(0).")
@@ -129,7 +130,7 @@ def to_json(configuration: Any) -> Any:
         return None
     if not isinstance(configuration, Mapping):
         raise ValueError(
-            f"configuration is a {type(configuration).__name__}; expected a dictionary or a dataclass of plain "
+            f"configuration is of type {type(configuration).__name__}; expected a dictionary or a dataclass of plain "
             "values, or None."
         )
     plain, bad = {}, {}

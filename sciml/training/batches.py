@@ -230,7 +230,7 @@ def _leading_axes(data: PyTree, names: tuple[str, ...]) -> tuple[int, ...]:
         shape = getattr(leaf, "shape", None)
         if shape is None or not hasattr(leaf, "__getitem__"):
             raise ValueError(
-                f"{name} is a {type(leaf).__name__}, which has no shape and slices. Give arrays with axes "
+                f"{name} is of type {type(leaf).__name__}, which has no shape and slices. Give arrays with axes "
                 f"({axes}): NumPy, JAX or h5py; np.asarray turns a list into one."
             )
         if len(shape) < len(names):

@@ -83,7 +83,7 @@ class Trainer:
         _check_loss(loss)
         if not isinstance(optimizer, optax.GradientTransformation):
             raise ValueError(
-                f"optimizer is a {type(optimizer).__name__}; expected an optax.GradientTransformation, such "
+                f"optimizer is of type {type(optimizer).__name__}; expected an optax.GradientTransformation, such "
                 "as optax.adam(1e-3)."
             )
         self._loss = loss
@@ -207,10 +207,12 @@ def _split(result: Any) -> tuple[Array, dict[str, Array]]:
         "Return a scalar, such as jnp.mean(...), or a pair of a scalar and a dictionary of scalars by name."
     )
     if not isinstance(metrics, dict):
-        raise ValueError(f"loss returned a {type(metrics).__name__} where its metrics should be. {expected}")
+        raise ValueError(
+            f"loss returned a value of type {type(metrics).__name__} where its metrics should be. {expected}"
+        )
     for name, value in {"loss": loss, **metrics}.items():
         if not (hasattr(value, "shape") or isinstance(value, (int, float))):
-            raise ValueError(f"loss returned a {type(value).__name__} for {name!r}. {expected}")
+            raise ValueError(f"loss returned a value of type {type(value).__name__} for {name!r}. {expected}")
         if jnp.shape(value) != () or jnp.iscomplexobj(value):
             raise ValueError(
                 f"loss returned {jnp.result_type(value)}{list(jnp.shape(value))} for {name!r}; expected a "
@@ -229,7 +231,9 @@ def _split(result: Any) -> tuple[Array, dict[str, Array]]:
 
 def _check_loss(loss: Any) -> None:
     if not callable(loss):
-        raise ValueError(f"loss is a {type(loss).__name__}; expected a function loss(model, batch, key).")
+        raise ValueError(
+            f"loss is of type {type(loss).__name__}; expected a function loss(model, batch, key)."
+        )
     try:
         inspect.signature(loss).bind("model", "batch", key="key")
     except TypeError as error:
@@ -251,7 +255,7 @@ def _check_trainable(params: PyTree) -> None:
     for path, leaf in leaves:
         if not eqx.is_inexact_array(leaf):
             raise ValueError(
-                f"trainable chooses model{jax.tree_util.keystr(path)}, which is a {type(leaf).__name__}"
+                f"trainable chooses model{jax.tree_util.keystr(path)}, which is of type {type(leaf).__name__}"
                 f"{f' of {leaf.dtype}' if eqx.is_array(leaf) else ''}; only floating point arrays have "
                 "gradients. Leave it out of `trainable`."
             )

@@ -133,7 +133,10 @@ def test_the_description_fits_json_and_names_what_fixes_the_batches():
         (lambda: Batches(ROWS, 2, seed=-1), r"seed=-1 must be an integer from 0 to 2\*\*64 - 1"),
         (lambda: Batches(ROWS, 2, seed=2**64), "must be an integer from 0"),
         (lambda: Batches((), 2, seed=0), "holds no arrays"),
-        (lambda: Batches([[1.0, 2.0]], 2, seed=0), r"\[0\]\[0\] is a float, .* np.asarray turns a list"),
+        (
+            lambda: Batches([[1.0, 2.0]], 2, seed=0),
+            r"\[0\]\[0\] is of type float, .* np.asarray turns a list",
+        ),
         (lambda: Batches(np.float64(3.0), 2, seed=0), r"has shape \(\); expected axes \(sample, \.\.\.\)"),
         (
             lambda: Batches((ROWS, ROWS[:9]), 2, seed=0),

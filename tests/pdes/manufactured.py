@@ -25,11 +25,12 @@ class Waves:
     def __call__(self, x, orders=None) -> Array:
         """The function, or a derivative of it, at coordinates `x` of shape `(dim, ...)`; shape `(...)`."""
         orders = orders or (0,) * len(x)
+        sin = np.sin if isinstance(x[0], np.ndarray | float) else jnp.sin  # NumPy compiles nothing
         total = self.constant * (not any(orders)) + 0.0 * x[0]
         for amplitude, numbers, phases in self.terms:
             factor = amplitude
             for s, k, p, m in zip(x, numbers, phases, orders, strict=True):
-                factor = factor * k**m * jnp.sin(k * s + p + m * np.pi / 2)
+                factor = factor * k**m * sin(k * s + p + m * np.pi / 2)
             total = total + factor
         return total
 

@@ -297,7 +297,7 @@ def _unflatten(like: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
         if name not in arrays:
             return leaf
         if is_prng_key(leaf):
-            return jax.random.wrap_key_data(jnp.asarray(arrays[name]), impl=str(jax.random.key_impl(leaf)))
+            return jax.random.wrap_key_data(jnp.asarray(arrays[name]), impl=jax.random.key_impl(leaf))
         return arrays[name]
 
     return jax.tree_util.tree_map_with_path(fill, like)

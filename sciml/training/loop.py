@@ -56,8 +56,9 @@ def fit(
     times.
 
     A run with a `folder` may be killed at any moment. The same call with `resume=True` goes on from the last
-    checkpoint, and ends on the same machine with bitwise the parameters, and but for the times with the log,
-    of a run never killed. For that `loss` and `validate` have to be functions of their arguments alone.
+    checkpoint, and ends on the same machine with bitwise the parameters, and but for the times with the log, of a
+    run never killed. For that `loss` and `validate` have to be functions of their arguments alone; on a GPU set
+    `XLA_FLAGS=--xla_gpu_deterministic_ops=true`, too.
 
     **Day to day:**
 
@@ -222,8 +223,8 @@ class _Loop:
         for step in range(first, self.every.steps + 1):
             batch = self.batches(step - 1)
             report = self._compile(step, batch) if step == first else self.trainer.step(batch)
-            # The report of a step is read when the next one is under way, so that no device waits for the host; at
-            # a validation or a checkpoint it is read at once.
+            # The report of a step is read when the next one is under way, so that no device waits for the
+            # host; at a validation or a checkpoint it is read at once.
             if waiting is not None:
                 self._account(step - 1, waiting)
             waiting = report
@@ -296,14 +297,20 @@ class _Loop:
         kept = "" if self.folder is None else f" The checkpoints in {self.folder.path} are from before."
         return NonFiniteError(
             f"Stopped at step {step}: the {cause} was not finite, in {count} steps in a row (max_nonfinite="
-            f"{self.max_nonfinite}). {known}; the model is unchanged since. Lower the learning rate, clip "
+            f"{self.max_nonfinite}). {known}; the model has not changed since. Lower the learning rate, clip "
             "the gradient (clip=1.0), or look for numbers that are not finite in the data; jax_debug_nans "
             f"finds where they arise.{kept}"
         )
 
 
 def _to_host(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf if is_prng_key(leaf) else np.array(leaf, copy=True), tree)
+    def copy(leaf: Any) -> Any:
+        if is_prng_key(leaf):
+            data = np.array(jax.random.key_data(leaf), copy=True)
+            return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(leaf))
+        return np.array(leaf, copy=True)
+
+    return jax.tree.map(copy, tree)
 
 
 def _split_validation(result: Any) -> tuple[float, dict[str, Any]]:

@@ -101,7 +101,7 @@ class Trainer:
         # call.
         self.leaves, self._structure = jax.tree.flatten(placement.replicate(jax.tree.map(_own, initial)))
         self._key_data = placement.replicate(jax.random.key_data(key))
-        self._key_impl = str(jax.random.key_impl(key))
+        self._key_impl = jax.random.key_impl(key)
         self._placement = placement
         self.metric_names: tuple[str, ...] = ()
         self._compiled = jax.jit(self._advance, donate_argnums=0, **placement.outputs())
@@ -186,7 +186,7 @@ def _own(leaf: Any) -> Any:
     # anew.
     if is_prng_key(leaf):
         return jax.random.wrap_key_data(
-            jnp.array(jax.random.key_data(leaf), copy=True), impl=str(jax.random.key_impl(leaf))
+            jnp.array(jax.random.key_data(leaf), copy=True), impl=jax.random.key_impl(leaf)
         )
     if eqx.is_array(leaf):
         return jax.lax.convert_element_type(jnp.array(leaf, copy=True), jnp.asarray(leaf).dtype)

@@ -132,7 +132,14 @@ def test_only_what_is_trainable_is_trained():
     """Exact."""
     model = (Linear(jnp.zeros(3)), jnp.full(3, 2.0), jnp.arange(3), KEY)
     chosen = (Linear(True, False), False, False, False)
-    result = train(lambda m, b, key: square(m[0], b, key) + jnp.sum(m[1] ** 2), model=model, trainable=chosen)
+    seen = []
+    result = train(
+        lambda m, b, key: square(m[0], b, key) + jnp.sum(m[1] ** 2),
+        model=model,
+        trainable=chosen,
+        validate=lambda m: seen.append(m) or 0.0,
+    )
+    assert jnp.array_equal(seen[0][3], KEY)  # the memory of a model seen in a validation is its own
     np.testing.assert_allclose(result.last[0].w, descend(10)[0], rtol=1e-12)
     np.testing.assert_array_equal(result.last[1], [2, 2, 2])
     np.testing.assert_array_equal(result.last[2], [0, 1, 2])

@@ -101,13 +101,14 @@ def check_combinations(
     given = [name for name, value in (("patience", patience), ("validate_every", validate_every)) if value]
     if validate is None and given:
         raise ValueError(
-            f"{' and '.join(given)} need `validate`, a function of the model, lower is better. Give it, or leave "
-            "them out."
+            f"{' and '.join(given)} without `validate`: nothing is validated. Give a function of the model, lower "
+            f"is better, or leave out {' and '.join(given)}."
         )
     given = [name for name, value in (("resume", resume), ("save_every", save_every)) if value]
     if folder is None and given:
         raise ValueError(
-            f"{' and '.join(given)} need `folder`, where the run is kept. Give it, or leave them out."
+            f"{' and '.join(given)} without `folder`: no run is kept. Give a folder for the run, or leave out "
+            f"{' and '.join(given)}."
         )
     if clip is not None and not 0 < clip < float("inf"):
         raise ValueError(f"clip={clip!r} must be a positive number, or None for no clipping.")

@@ -119,6 +119,7 @@ def fit(
         save=0 if folder is None else save_every or often,
         log=log_every or math.ceil(steps / 1000),
     )
+    plain_configuration = to_json(configuration)
     placement = Placement(devices)
     chain = optimizer if clip is None else optax.chain(optax.clip_by_global_norm(clip), optimizer)
     trainer = Trainer(model, loss, chain, trainable=trainable, key=key, placement=placement)
@@ -135,7 +136,7 @@ def fit(
                 "patience": patience,
                 "keep_best": keep_best,
                 "log_every": every.log,
-                "configuration": to_json(configuration),
+                "configuration": plain_configuration,
                 "state": describe_leaves(trainer.state),
             }
             run_folder = RunFolder(folder, settings, resume=resume)
@@ -320,7 +321,9 @@ def _split_validation(result: Any) -> tuple[float, dict[str, Any]]:
             raise TypeError
         return float(value), {str(name): float(number) for name, number in metrics.items()}
     except (TypeError, ValueError) as error:
-        kinds = jax.tree.map(lambda x: f"{type(x).__name__}{list(jnp.shape(x))}", result)
+        kinds = jax.tree.map(
+            lambda x: f"{x.dtype}{list(x.shape)}" if hasattr(x, "dtype") else type(x).__name__, result
+        )
         raise ValueError(
             f"validate returned {kinds}; expected a real scalar, or a pair of one and a dictionary of "
             "scalars by name."

@@ -254,8 +254,8 @@ def _check_trainable(params: PyTree) -> None:
         )
     for path, leaf in leaves:
         if not eqx.is_inexact_array(leaf):
+            kind = leaf.dtype if eqx.is_array(leaf) else type(leaf).__name__
             raise ValueError(
-                f"trainable chooses model{jax.tree_util.keystr(path)}, which is of type {type(leaf).__name__}"
-                f"{f' of {leaf.dtype}' if eqx.is_array(leaf) else ''}; only floating point arrays have "
-                "gradients. Leave it out of `trainable`."
+                f"trainable chooses model{jax.tree_util.keystr(path)}, which is {kind}; only floating point "
+                "arrays have gradients. Leave it out of `trainable`."
             )

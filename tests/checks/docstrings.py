@@ -12,6 +12,7 @@ not annotated is a fault too, so there is no way around saying it.
 import ast
 import enum
 import inspect
+import itertools
 import re
 import textwrap
 import types
@@ -97,7 +98,7 @@ def _attribute_entries(cls: type) -> str:
     except OSError:  # made by a call
         return ""
     entries = []
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in itertools.pairwise(body):
         if (
             isinstance(field, ast.AnnAssign)
             and isinstance(text, ast.Expr)

@@ -34,9 +34,15 @@ def is_zero(value) -> bool:
 
 
 def check_parameter(
-    owner: str, name: str, value, *, minimum: float | None = None, strict: bool = False
+    owner: str,
+    name: str,
+    value,
+    *,
+    minimum: float | None = None,
+    strict: bool = False,
+    below: float | None = None,
 ) -> None:
-    """Refuse a parameter that is not finite or too small, when its value is known (it is not while tracing).
+    """Refuse a parameter that is not finite, too small or too large, when its value is known (not while tracing).
 
     **Raises:** `ValueError` naming the parameter, its value and what was expected; a string is refused too.
     """
@@ -47,6 +53,8 @@ def check_parameter(
     numbers = np.asarray(value)
     if not np.all(np.isfinite(numbers)):
         raise ValueError(f"{owner}.{name} must be finite; got {_show(numbers)}. Check where it was computed.")
+    if below is not None and not np.all(numbers < below):
+        raise ValueError(f"{owner}.{name} must be < {below:g}; got {_show(numbers)}.")
     if minimum is None:
         return
     good = np.all(numbers > minimum) if strict else np.all(numbers >= minimum)

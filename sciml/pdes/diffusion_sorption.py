@@ -31,7 +31,7 @@ class DiffusionSorption(AbstractPDE):
     - `exponent`: `n_f`, shape `()`.
     - `smoothing`: where the power law is rounded off, shape `()`; the unit of `u`.
 
-    **Raises:** `ValueError` for a parameter that is not positive and finite.
+    **Raises:** `ValueError` for a parameter that is not positive and finite, or a porosity of 1 and more.
 
     **Reference:** Takamoto et al., "PDEBench: An Extensive Benchmark for Scientific Machine Learning", 2022,
     arXiv 2210.07182.
@@ -48,7 +48,10 @@ class DiffusionSorption(AbstractPDE):
 
     def __check_init__(self):
         for name in ("diffusivity", "porosity", "density", "freundlich", "exponent", "smoothing"):
-            check_parameter("DiffusionSorption", name, getattr(self, name), minimum=0.0, strict=True)
+            below = 1.0 if name == "porosity" else None  # beyond, the solid is less than nothing
+            check_parameter(
+                "DiffusionSorption", name, getattr(self, name), minimum=0.0, strict=True, below=below
+            )
 
     def retardation(self, value: Float[Array, "1 space"]) -> Float[Array, "1 space"]:
         """`R(u)`, how many times slower than without sorption.

@@ -1,8 +1,9 @@
 """Networks that know nothing of PDEs: arrays in, arrays out, no batch axis (use `jax.vmap`).
 
-Every leaf of a model is an array: activations and sizes are static fields. So `jax.jit`, `jax.grad` and optax take
-models as they are. `eqx.filter_jit` and `eqx.filter_grad` do as well, and also take models that mix in other modules,
-such as `eqx.nn.MLP`, whose activation is a leaf; prefer them in code for any model.
+Every leaf of a model is an array: activations and sizes are static fields. So models are arguments that `jax.jit`,
+`jax.grad`, `jax.tree.map` and optax take as they are. To compile a model by itself write `eqx.filter_jit(model)`:
+`jax.jit(model)` wants a hashable function, which no module with arrays is. `eqx.filter_jit` and `eqx.filter_grad` also
+take models that mix in modules such as `eqx.nn.MLP`, whose activation is a leaf; prefer them in code for any model.
 """
 
 from .convnet import ConvNet

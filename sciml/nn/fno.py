@@ -32,7 +32,8 @@ class FNO(eqx.Module):
     - `periodic`: whether an axis is periodic; one value, or one per axis.
     - `padding`: the length of the continuation of each axis that is not periodic, as a fraction of that axis; a
       fraction, so that it means the same at every resolution.
-    - `activation`: the pointwise nonlinearity. It is a static field, so `jax.jit`, `jax.grad` and `optax` take the model as it is.
+    - `activation`: the pointwise nonlinearity. It is a static field, so that all leaves are arrays, and `jax.jit`,
+      `jax.grad` and `optax` take the model as it is; `eqx.filter_jit` does too, and also takes models that are not so.
     - `coordinates`: whether to append the position to the input channels: `x` in (0, 1), taken at cell centers
       `(i + 1/2) / n`, on an axis with walls; `cos 2 pi x, sin 2 pi x` with `x = i / n` on a periodic one.
     - `unroll`: layers laid out per turn of `lax.scan`. With 1 the compile time does not grow with `depth`; on a CPU,

@@ -1,4 +1,4 @@
-"""Bad input is refused with the value, what was expected and the cure (property tests; `test_laws.py` holds more)."""
+"""Bad input is refused with the value, what was expected and the cure (property tests)."""
 
 from typing import ClassVar
 

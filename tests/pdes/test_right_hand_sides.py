@@ -1,7 +1,6 @@
 """Every law through every calculus, against right-hand sides written by hand from derivatives written by hand.
 
 Exact through `Spectral` and `Autodiff`; to their measured order through `FiniteDifference` and `FiniteVolume`.
-`test_laws.py` holds the constant-coefficient cases in which the reference is automatic differentiation instead.
 """
 
 import dataclasses

@@ -17,7 +17,7 @@ def check_positive(owner: str, **values: int) -> None:
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{owner} got {name}={value!r}; expected a positive integer.")
+            raise ValueError(f"{owner} got {name}={value!r}; expected a positive integer (a Python int).")
 
 
 def check_dimensions(owner: str, num_spatial_dims: int) -> None:
@@ -77,7 +77,7 @@ def spread(owner: str, name: str, value, count: int) -> tuple:
 
     **Raises:** `ValueError` when a sequence has another length.
     """
-    if not isinstance(value, Sequence):
+    if isinstance(value, str) or not isinstance(value, Sequence):
         return (value,) * count
     if len(value) != count:
         raise ValueError(

@@ -43,7 +43,7 @@ def test_sensors_may_be_a_field_of_any_dimension(key):
 
 
 def test_learns_an_integral(key):
-    """Property: the antiderivative of random waves, to a fifth of the error of predicting the mean (measured: a tenth)."""
+    """Property: the antiderivative of random waves, to a fifth of the error of predicting zero."""
     x = jnp.arange(16) / 16
     k = jnp.arange(1, 3)
     a = jax.random.normal(key, (64, 2))

@@ -18,8 +18,8 @@ from .surrogate import Judgement, Problem, judge, load_parts, make_surrogate, si
 class AbstractSurrogateExperiment(AbstractExperiment):
     """An experiment whose method is a network that steps the solution of a PDE.
 
-    A subclass is a frozen dataclass with at least the fields `split`, `optimization`, `method` and `seed`, and says what
-    the problem and the network are.
+    A subclass is a frozen dataclass with at least the fields `split`, `optimization`, `method` and `seed`; it says
+    what the problem and the network are.
     """
 
     @abc.abstractmethod

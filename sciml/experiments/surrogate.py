@@ -63,7 +63,7 @@ class Surrogate(eqx.Module):
         """
         column = (-1,) + (1,) * (u.ndim - 1)
         size, change = (jax.lax.stop_gradient(x).reshape(column) for x in (self.size, self.change))
-        return u + change * self.network(u / size)
+        return u + (change * self.network(u / size)).astype(u.dtype)
 
 
 def simulate_parts(problem: Problem, split: Split, *, progress: bool) -> dict[str, stored.Trajectories]:

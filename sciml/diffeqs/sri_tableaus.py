@@ -10,10 +10,12 @@ For `dy = f(t, y) dt + g(t, y) dW`, one step of length `h` of a method with stag
 with the iterated Ito integrals `I1 = W`, `I11 = (W^2 - h) / 2`, `I111 = (W^3 - 3 h W) / 6` of the step and
 `I10`, the integral of `W` over it. `c0 = A0 e` and `c1 = A1 e`, where `e` is all ones.
 
-References: A. Rößler, "Runge-Kutta Methods for the Strong Approximation of Solutions of Stochastic Differential
-Equations", SIAM J. Numer. Anal. 48 (2010), doi:10.1137/09076636X (the form, its order conditions, SRIW1);
-C. Rackauckas, Q. Nie, "Stability-Optimized High Order Methods and Stiffness Detection for Pathwise Stiff Stochastic Differential
-Equations", 2018, arXiv:1804.04344 (SOSRI, SOSRI2; the digits are those of their StochasticDiffEq.jl).
+References:
+
+- A. Rößler, "Runge-Kutta Methods for the Strong Approximation of Solutions of Stochastic Differential Equations", SIAM
+  J. Numer. Anal. 48 (2010), doi:10.1137/09076636X: the form, its order conditions, SRIW1.
+- C. Rackauckas, Q. Nie, "Stability-Optimized High Order Methods and Stiffness Detection for Pathwise Stiff Stochastic
+  Differential Equations", 2018, arXiv:1804.04344: SOSRI and SOSRI2; the digits are those of StochasticDiffEq.jl.
 """
 
 import dataclasses

@@ -77,7 +77,10 @@ class HutchinsonTrace(AbstractTrace):
     Splines", 1989, doi:10.1080/03610919008812866; W. Grathwohl et al., 2019, arXiv:1810.01367.
     """
 
-    sampler: Callable[..., Array] = eqx.field(default=jax.random.rademacher, static=True)
+    sampler: Callable[..., Array] = eqx.field(static=True)
+
+    def __init__(self, sampler: Callable[..., Array] = jax.random.rademacher):
+        self.sampler = sampler
 
     def draw(self, dim, dtype, key):
         """A probe `(dim,)`."""

@@ -16,6 +16,10 @@ The published error estimate is embedded: it costs no evaluation. Element by ele
 where the first sum is over the stages whose drift is taken. It is a sum, not a difference: it is of order `h`, and
 bounds how far the drift moves the state in one step rather than the error of doing so. The second is the difference to
 the method of strong order 1 that the first weights make, of order `h^1.5`.
+
+So as published (`delta` of 1) steps shrink as fast as the tolerance does where there is a drift: along one path of
+geometric Brownian motion, `PIDController(rtol=1e-3, atol=1e-3)` took 769 steps for an error of 4e-6; with `delta=0` it
+took 20, and 11 rejected ones, for an error of 3e-3.
 """
 
 import math

@@ -1,6 +1,8 @@
 """Models against known solutions: linear fields, geometric Brownian motion, Gaussian densities; and bad input."""
 
+import dataclasses
 import functools
+import importlib
 
 import diffrax
 import equinox as eqx
@@ -19,7 +21,9 @@ from sciml.diffeqs.models import (
     Perceptron,
     TanhStack,
     TimeMLP,
+    build_latent_ode,
 )
+from sciml.diffeqs.sri import SOSRI
 
 KEY = jax.random.key(0)
 TOLERANCE = diffrax.PIDController(rtol=1e-9, atol=1e-9)
@@ -187,6 +191,52 @@ def test_samples_go_back_to_the_normal_numbers_they_came_from():
     back = model.log_prob(sample)[1].ys[0][-1]
     np.testing.assert_allclose(back, base, rtol=1e-6)
     assert solution.stats["num_accepted_steps"] > 1
+
+
+# What every model hands to the solve.
+
+
+class Solved(eqx.Module):
+    """What a stand-in for `solve` was given, and states that a model can go on with."""
+
+    ys: object
+    given: dict
+
+
+CALLS = {
+    "neural_ode": lambda given: NeuralODE(Linear(matrix()), max_steps=7)(jnp.ones(3), **given)[1],
+    "neural_sde": lambda given: NeuralSDE(Linear(matrix()), Linear(matrix()), max_steps=7)(
+        jnp.ones(3), **given
+    )[1],
+    "ffjord": lambda given: FFJORD(Linear(matrix()), 3, max_steps=7).log_prob(jnp.ones(3), **given)[1],
+    "ffjord sample": lambda given: FFJORD(Linear(matrix()), 3, max_steps=7).sample(**given)[1],
+    "latent_ode": lambda given: (
+        dataclasses.replace(build_latent_ode(3, 2, key=KEY), max_steps=7)(
+            jnp.ones((2, 3)), jnp.ones((2, 3), bool), jnp.array([0.0, 1.0]), **given
+        ).solution
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_model_hands_its_regularizer_and_a_key_to_the_solve_and_its_solution_back(name, monkeypatch):
+    """Property: the regularizer is the one given, its key is a new one, and how to solve is what the model shows."""
+
+    def stand_in(terms, solver, t0, t1, dt0, y0, args=None, **given):
+        return Solved(jax.tree.map(lambda leaf: leaf[None], y0), {**given, "solver": solver})
+
+    module = importlib.import_module(f"sciml.diffeqs.models.{name.split()[0]}")
+    monkeypatch.setattr(module, "solve", stand_in)
+    regularizer = object()
+    given = CALLS[name]({"regularizer": regularizer, "key": KEY}).given
+    assert given["regularizer"] is regularizer
+    assert given["max_steps"] == 7
+    assert given["throw"] is True
+    assert isinstance(given["solver"], SOSRI if name == "neural_sde" else diffrax.Tsit5)
+    assert isinstance(given["stepsize_controller"], diffrax.PIDController)
+    assert isinstance(given["adjoint"], diffrax.RecursiveCheckpointAdjoint)
+    if name != "neural_ode":  # which draws nothing itself
+        assert not np.array_equal(jax.random.key_data(given["key"]), jax.random.key_data(KEY))
 
 
 # Bad input.

@@ -59,7 +59,7 @@ def test_the_semi_implicit_method_is_of_order_four_stiff_or_not(nu):
         (SPECTRAL, diffrax.Tsit5()),
         (
             FiniteDifference(GRID),
-            diffrax.Kvaerno5(diffrax.VeryChord(rtol=1e-10, atol=1e-10, norm=optimistix.max_norm)),
+            diffrax.Kvaerno5(root_finder=diffrax.VeryChord(rtol=1e-10, atol=1e-10, norm=optimistix.max_norm)),
         ),
     ],
 )

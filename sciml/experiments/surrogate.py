@@ -367,6 +367,7 @@ def make_network(
             modes=modes,
             depth=depth,
             periodic=periodic,
+            residual=True,  # as the networks it is compared with
             unroll=depth,
             key=key,
         )

@@ -46,7 +46,9 @@ def run(quick: bool) -> None:
 
 def _run_once(folder: pathlib.Path, method: str, seed: int, size: str) -> list[dict]:
     """Train and judge one network, as `sciml train` does."""
-    experiment = dataclasses.replace(find_experiment("burgers1d-fno").sized(size), method=method, seed=seed)
+    base = find_experiment("burgers1d-fno").sized(size)
+    architecture = dataclasses.replace(base.architecture, method=method)
+    experiment = dataclasses.replace(base, architecture=architecture, seed=seed)
     run_folder = folder / f"{method}-{seed}"
     run_folder.mkdir()
     write_config(run_folder, experiment, size)

@@ -9,31 +9,36 @@ import numpy as np
 
 from .. import data as stored
 from .. import nn, training
+from ..pdes import channel_names
 from . import plots, report
 from .base import AbstractExperiment, fingerprint
+from .judgement import Judgement, judge
+from .problem import Problem, load_parts, simulate_parts
 from .runs import write_table
-from .surrogate import Judgement, Problem, judge, load_parts, make_surrogate, simulate_parts, train_surrogate
+from .surrogate import make_surrogate, train_surrogate
 
 
 class AbstractSurrogateExperiment(AbstractExperiment):
     """An experiment whose method is a network that steps the solution of a PDE.
 
-    A subclass is a frozen dataclass with at least the fields `split`, `optimization`, `method` and `seed`; it says
-    what the problem and the network are.
+    A subclass is a frozen dataclass with at least the fields `split`, `architecture`, `optimization` and `seed`; it
+    says what the problem is.
     """
 
     @abc.abstractmethod
     def problem(self) -> Problem:
         """The law, its grid, its starts and its times `(time,)`."""
 
-    @abc.abstractmethod
     def network(self) -> eqx.Module:
-        """A network with its initial weights, `(channel, *space) -> (channel, *space)`."""
+        """The network with its initial weights, `(channel, *space) -> (channel, *space)`."""
+        law, calculus, *_ = self.problem()
+        channels = channel_names(law, calculus.grid.dimensions)
+        return self.architecture.build(calculus.grid, len(channels), seed=self.seed)
 
     @property
     def label(self) -> str:
         """The method's name."""
-        return self.method
+        return self.architecture.method
 
     def generate(self, file, *, overwrite=False, progress=True):
         """Simulate the three sets and write them as one file; see `AbstractExperiment.generate`."""

@@ -1,14 +1,15 @@
 """Burgers' equation in one dimension: a Fourier neural operator learns shocks forming and merging."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from ..pdes import Box, Burgers, FourierSeries, Grid, Spectral
 from .autoregressive import AbstractSurrogateExperiment
+from .networks import Architecture
+from .problem import Problem
 from .settings import Optimization, Split
-from .surrogate import Problem, make_network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,6 @@ class Burgers1D(AbstractSurrogateExperiment):
     name: ClassVar[str] = "burgers1d-fno"
     summary: ClassVar[str] = "1-D viscous Burgers, step model: FNO against U-Net, CNN and persistence"
 
-    method: Literal["fno", "unet", "cnn"] = "fno"
-    """The network; the others take the width that gives them as many parameters as the FNO."""
     seed: int = 0
     """Of the initial weights and the order of the batches."""
     viscosity: float = 0.01
@@ -34,12 +33,8 @@ class Burgers1D(AbstractSurrogateExperiment):
     """The largest wavenumber of the starts."""
     split: Split = Split()
     """How many trajectories for what."""
-    width: int = 32
-    """Channels of the FNO."""
-    modes: int = 24
-    """Fourier modes of the FNO."""
-    depth: int = 4
-    """Layers of the FNO."""
+    architecture: Architecture = Architecture(width=32, modes=24, depth=4)
+    """The network."""
     optimization: Optimization = Optimization()
     """How to train."""
 
@@ -50,12 +45,23 @@ class Burgers1D(AbstractSurrogateExperiment):
             tiny = Split(train=8, validation=2, test=2)
             quick = Optimization(steps=20, batch_size=4)
             return cls(
-                points=32, frames=5, horizon=0.2, split=tiny, width=8, modes=8, depth=2, optimization=quick
+                points=32,
+                frames=5,
+                horizon=0.2,
+                split=tiny,
+                architecture=Architecture(width=8, modes=8, depth=2),
+                optimization=quick,
             )
         if size == "paper":
             many = Split(train=8192, validation=256, test=1024)
             long = Optimization(steps=50_000, batch_size=64, learning_rate=1e-3)
-            return cls(points=1024, split=many, width=64, modes=32, viscosity=1e-3, optimization=long)
+            return cls(
+                points=1024,
+                split=many,
+                architecture=Architecture(width=64, modes=32),
+                viscosity=1e-3,
+                optimization=long,
+            )
         return cls()
 
     @classmethod
@@ -69,11 +75,4 @@ class Burgers1D(AbstractSurrogateExperiment):
         initial = FourierSeries(cutoff=self.cutoff)
         return Problem(
             Burgers(self.viscosity), calculus, initial, np.linspace(0.0, self.horizon, self.frames)
-        )
-
-    def network(self):
-        """See `AbstractSurrogateExperiment.network`."""
-        grid = self.problem().calculus.grid
-        return make_network(
-            self.method, grid, 1, width=self.width, modes=self.modes, depth=self.depth, seed=self.seed
         )

@@ -1,14 +1,15 @@
 """The scalar Burgers equation in two dimensions: fronts that meet at angles."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from ..pdes import Box, Burgers, FourierSeries, Grid, Spectral
 from .autoregressive import AbstractSurrogateExperiment
+from .networks import Architecture
+from .problem import Problem
 from .settings import Optimization, Split
-from .surrogate import Problem, make_network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,6 @@ class Burgers2D(AbstractSurrogateExperiment):
     name: ClassVar[str] = "burgers2d-fno"
     summary: ClassVar[str] = "2-D scalar Burgers, step model: FNO against U-Net, CNN and persistence"
 
-    method: Literal["fno", "unet", "cnn"] = "fno"
-    """The network; the others take the width that gives them as many parameters as the FNO."""
     seed: int = 0
     """Of the initial weights and the order of the batches."""
     viscosity: float = 0.01
@@ -34,12 +33,8 @@ class Burgers2D(AbstractSurrogateExperiment):
     """The largest wavenumber of the starts."""
     split: Split = Split(train=128, validation=16, test=32)
     """How many trajectories for what."""
-    width: int = 20
-    """Channels of the FNO."""
-    modes: int = 12
-    """Fourier modes of the FNO per axis."""
-    depth: int = 3
-    """Layers of the FNO."""
+    architecture: Architecture = Architecture(width=20, modes=12, depth=3)
+    """The network."""
     optimization: Optimization = Optimization(steps=1000, batch_size=16)
     """How to train."""
 
@@ -50,7 +45,12 @@ class Burgers2D(AbstractSurrogateExperiment):
             tiny = Split(train=4, validation=2, test=2)
             quick = Optimization(steps=10, batch_size=4)
             return cls(
-                points=16, frames=4, horizon=0.1, split=tiny, width=6, modes=4, depth=2, optimization=quick
+                points=16,
+                frames=4,
+                horizon=0.1,
+                split=tiny,
+                architecture=Architecture(width=6, modes=4, depth=2),
+                optimization=quick,
             )
         if size == "paper":
             many = Split(train=2048, validation=128, test=256)
@@ -61,9 +61,7 @@ class Burgers2D(AbstractSurrogateExperiment):
                 frames=31,
                 horizon=1.0,
                 split=many,
-                width=32,
-                modes=24,
-                depth=4,
+                architecture=Architecture(width=32, modes=24),
                 optimization=long,
             )
         return cls()
@@ -79,11 +77,4 @@ class Burgers2D(AbstractSurrogateExperiment):
         initial = FourierSeries(cutoff=self.cutoff)
         return Problem(
             Burgers(self.viscosity), calculus, initial, np.linspace(0.0, self.horizon, self.frames)
-        )
-
-    def network(self):
-        """See `AbstractSurrogateExperiment.network`."""
-        grid = self.problem().calculus.grid
-        return make_network(
-            self.method, grid, 1, width=self.width, modes=self.modes, depth=self.depth, seed=self.seed
         )

@@ -1,14 +1,15 @@
 """Two-dimensional Navier-Stokes in vorticity form, forced as in the Fourier neural operator's paper."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from ..pdes import Box, DiagonalForcing, GaussianRandomField, Grid, NavierStokes, Spectral
 from .autoregressive import AbstractSurrogateExperiment
+from .networks import Architecture
+from .problem import Problem
 from .settings import Optimization, Split
-from .surrogate import Problem, make_network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,6 @@ class NavierStokes2D(AbstractSurrogateExperiment):
     name: ClassVar[str] = "navier-stokes-fno"
     summary: ClassVar[str] = "2-D Navier-Stokes vorticity, step model: FNO against U-Net, CNN and persistence"
 
-    method: Literal["fno", "unet", "cnn"] = "fno"
-    """The network; the others take the width that gives them as many parameters as the FNO."""
     seed: int = 0
     """Of the initial weights and the order of the batches."""
     viscosity: float = 1e-3
@@ -34,12 +33,8 @@ class NavierStokes2D(AbstractSurrogateExperiment):
     """Times of a trajectory, the start counted."""
     split: Split = Split(train=128, validation=16, test=32)
     """How many trajectories for what."""
-    width: int = 20
-    """Channels of the FNO."""
-    modes: int = 12
-    """Fourier modes of the FNO per axis."""
-    depth: int = 4
-    """Layers of the FNO."""
+    architecture: Architecture = Architecture(width=20, modes=12, depth=4)
+    """The network."""
     optimization: Optimization = Optimization(steps=1000, batch_size=16)
     """How to train."""
 
@@ -50,7 +45,12 @@ class NavierStokes2D(AbstractSurrogateExperiment):
             tiny = Split(train=4, validation=2, test=2)
             quick = Optimization(steps=10, batch_size=4)
             return cls(
-                points=16, frames=4, horizon=1.0, split=tiny, width=6, modes=4, depth=2, optimization=quick
+                points=16,
+                frames=4,
+                horizon=1.0,
+                split=tiny,
+                architecture=Architecture(width=6, modes=4, depth=2),
+                optimization=quick,
             )
         if size == "paper":
             many = Split(train=1000, validation=100, test=200)
@@ -61,8 +61,7 @@ class NavierStokes2D(AbstractSurrogateExperiment):
                 frames=51,
                 horizon=50.0,
                 split=many,
-                width=32,
-                modes=12,
+                architecture=Architecture(width=32, modes=12),
                 optimization=long,
             )
         return cls()
@@ -77,10 +76,3 @@ class NavierStokes2D(AbstractSurrogateExperiment):
         calculus = Spectral(Grid(Box((0.0, 0.0), (1.0, 1.0)), (self.points, self.points)))
         law = NavierStokes(self.viscosity, DiagonalForcing(self.forcing))
         return Problem(law, calculus, GaussianRandomField(), np.linspace(0.0, self.horizon, self.frames))
-
-    def network(self):
-        """See `AbstractSurrogateExperiment.network`."""
-        grid = self.problem().calculus.grid
-        return make_network(
-            self.method, grid, 1, width=self.width, modes=self.modes, depth=self.depth, seed=self.seed
-        )

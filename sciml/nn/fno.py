@@ -18,7 +18,8 @@ class FNO(eqx.Module):
 
         v <- P u;   `depth` times: v <- activation(K v + W v + b);   y = Q2 activation(Q1 v)
 
-    with `K` a `SpectralConv` and `P, W, Q1, Q2` maps of the channels at each point. On an axis that is not periodic the
+    with `K` a `SpectralConv` and `P, W, Q1, Q2` maps of the channels at each point; with `residual`, each layer is
+    `v <- v + activation(K v + W v + b)` instead. On an axis that is not periodic the
     field `v` is continued by zeros before the layers and cut back after them, so that the two ends do not touch.
 
     **Arguments:**
@@ -36,6 +37,7 @@ class FNO(eqx.Module):
       `jax.grad` and `optax` take the model as it is; `eqx.filter_jit` does too, and also takes models that are not so.
     - `coordinates`: whether to append the position to the input channels: `x` in (0, 1), taken at cell centers
       `(i + 1/2) / n`, on an axis with walls; `cos 2 pi x, sin 2 pi x` with `x = i / n` on a periodic one.
+    - `residual`: whether each layer adds to `v` in place of replacing it. The paper replaces.
     - `unroll`: layers laid out per turn of `lax.scan`. With 1 the compile time does not grow with `depth`; on a CPU,
       where XLA runs a loop's body on one thread, `unroll=depth` can take half the time per step.
     - `key`: a random key.
@@ -43,7 +45,8 @@ class FNO(eqx.Module):
     **Raises:** `ValueError` for a bad size.
 
     **Reference:** Z. Li et al., Fourier Neural Operator for Parametric Partial Differential Equations, 2020,
-    arXiv:2010.08895.
+    arXiv:2010.08895; for the residual form, A. Tran et al., Factorized Fourier Neural Operators, 2021,
+    arXiv:2111.13802.
     """
 
     lift: ChannelLinear
@@ -71,6 +74,7 @@ class FNO(eqx.Module):
         padding: float | tuple[float, ...] = 0.25,
         activation: Callable[[Array], Array] = jax.nn.gelu,
         coordinates: bool = False,
+        residual: bool = False,
         unroll: int = 1,
         key: PRNGKeyArray,
     ):
@@ -95,7 +99,9 @@ class FNO(eqx.Module):
         lift, layers, widen, project = jax.random.split(key, 4)
         self.lift = ChannelLinear(features, width, key=lift)
         self.layers = stack_layers(
-            lambda k: FourierLayer(num_spatial_dims, width, modes=self.modes, activation=activation, key=k),
+            lambda k: FourierLayer(
+                num_spatial_dims, width, modes=self.modes, activation=activation, residual=residual, key=k
+            ),
             depth,
             layers,
         )
@@ -129,18 +135,19 @@ class FNO(eqx.Module):
 
 
 class FourierLayer(eqx.Module):
-    """One layer of an `FNO`: `v <- activation(K v + W v + b)`.
+    """One layer of an `FNO`: `v <- activation(K v + W v + b)`, or with `residual` `v <- v + activation(K v + W v + b)`.
 
     **Arguments:**
 
     - `num_spatial_dims`: 1, 2 or 3.
     - `width`: the number of channels.
-    - `modes`, `activation`, `key`: as for `FNO`.
+    - `modes`, `activation`, `residual`, `key`: as for `FNO`.
     """
 
     spectral: SpectralConv
     local: ChannelLinear
     activation: Callable[[Array], Array] = eqx.field(static=True)
+    residual: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -149,12 +156,14 @@ class FourierLayer(eqx.Module):
         *,
         modes: int | tuple[int, ...],
         activation: Callable[[Array], Array],
+        residual: bool = False,
         key: PRNGKeyArray,
     ):
         spectral, local = jax.random.split(key)
         self.spectral = SpectralConv(num_spatial_dims, width, width, modes=modes, key=spectral)
         self.local = ChannelLinear(width, width, key=local)
         self.activation = activation
+        self.residual = residual
 
     def __call__(self, v: Float[Array, "channel *space"]) -> Float[Array, "channel *space"]:
         """Apply the layer.
@@ -165,7 +174,8 @@ class FourierLayer(eqx.Module):
 
         **Returns:** a field `(channel, *space)`.
         """
-        return self.activation(self.spectral(v) + self.local(v))
+        change = self.activation(self.spectral(v) + self.local(v))
+        return v + change if self.residual else change
 
 
 def compute_coordinates(shape: tuple[int, ...], periodic: tuple[bool, ...]) -> Float[Array, "feature *space"]:

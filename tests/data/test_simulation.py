@@ -59,7 +59,7 @@ def test_the_semi_implicit_method_is_of_order_four_stiff_or_not(nu):
         (SPECTRAL, diffrax.Tsit5()),
         (
             FiniteDifference(GRID),
-            diffrax.Kvaerno5(diffrax.VeryChord(rtol=1e-10, atol=1e-10, norm=optimistix.max_norm)),
+            diffrax.Kvaerno5(root_finder=optimistix.Newton(rtol=1e-8, atol=1e-8, norm=optimistix.max_norm)),
         ),
     ],
 )
@@ -81,8 +81,8 @@ def test_gradients_through_a_solve(calculus, solver):
 
     compiled = jax.jit(loss)
     slope = (compiled(0.02 + 1e-5) - compiled(0.02 - 1e-5)) / 2e-5
-    # The root finder of the implicit solver stops at 1e-10, which the difference quotient magnifies by 1e5.
-    np.testing.assert_allclose(jax.grad(loss)(0.02), slope, rtol=1e-4)
+    # The difference quotient's own error is 1e-9; a root finder that stops at 1e-8 may add ten times that.
+    np.testing.assert_allclose(jax.grad(loss)(0.02), slope, rtol=1e-6)
 
 
 def test_spectral_and_finite_differences_agree():

@@ -120,6 +120,20 @@ def test_the_program_does_not_grow_with_depth(key):
     assert count(12) == count(3)
 
 
+def test_a_residual_layer_adds_what_the_other_one_puts_in_place(key):
+    """Exact: the same weights, with and without."""
+    plain, residual = (
+        FNO(1, 1, 1, width=4, modes=3, depth=1, residual=residual, key=key) for residual in (False, True)
+    )
+    u = jax.random.normal(key, (1, 12))
+    v = plain.lift(u)
+    for model, expected in ((plain, 0 * v), (residual, v)):
+        layer = jax.tree.map(lambda leaf: leaf[0], model.layers)
+        assert layer(v).shape == v.shape
+        plain_layer = jax.tree.map(lambda leaf: leaf[0], plain.layers)
+        np.testing.assert_allclose(layer(v), expected + plain_layer(v), atol=1e-12)
+
+
 def test_adding_coordinates_breaks_the_shift(key):
     """Property: a model that knows where it is need not commute with shifts."""
     model = FNO(1, 1, 1, width=4, modes=3, depth=2, coordinates=True, key=key)

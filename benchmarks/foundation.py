@@ -38,7 +38,7 @@ def run(quick: bool) -> None:
         record_claim(claim="foundation/diffusion-sorption-scipy", value=errors[-1], target="<= 1e-4")
         record_claim(claim="foundation/diffusion-sorption-order", value=order, target="within 0.25 of 2")
         # The worst of all operators: how far each measured order falls short of its nominal one.
-        short = max(
+        short = _worst(
             order - references.finite_difference_order(order, derivative, wall)
             for order in (2, 4)
             for derivative in (1, 2, 3, 4)
@@ -49,8 +49,15 @@ def run(quick: bool) -> None:
     for case in _cases()[:1] if quick else _cases():
         rows += _sweep(*case, quick=quick)
     write_results("simulation", rows)
-    ratio = max(_time_at(rows, "sciml", error) / _time_at(rows, "exponax", error) for error in (1e-4, 1e-6))
+    ratio = _worst(
+        _time_at(rows, "sciml", error) / _time_at(rows, "exponax", error) for error in (1e-4, 1e-6)
+    )
     record_claim(claim="foundation/simulation-throughput", value=ratio, target="<= 1.5")
+
+
+def _worst(values):
+    """The largest; unlike Python's `max`, not a number if any of them is not, which no target counts as met."""
+    return float(np.max(list(values)))
 
 
 def _cases():
@@ -129,7 +136,7 @@ def _sweep(case, law, calculus, start, horizon, make, *, quick):
     for name, solver in SOLVERS.items():
         for tolerance in (1e-5,) if quick else (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9):
             note("sciml", name, tolerance, ours(solver, tolerance), truth)
-    return [row for row in rows if np.isfinite(row["error"])]
+    return rows
 
 
 def _time_at(rows, library, error):

@@ -15,8 +15,8 @@ The layout, version 1:
 ```
 
 A file is written under the name `.NAME.RANDOM.partial` in its folder and renamed when it is whole, `complete` last.
-A process killed before leaves such a partial file, which no reader accepts and which can be deleted, and never
-touches a file that was there before.
+A process killed before leaves such a partial file, which can be deleted and which reads only if it was already whole,
+and never touches a file that was there before.
 """
 
 import os

@@ -2,14 +2,15 @@
 
 import csv
 import dataclasses
+import io
 import json
-import os
 import pathlib
 from typing import Any
 
 import jax
 
 from .. import __version__
+from ..training.files import write_atomically
 from .base import AbstractExperiment, find_experiment
 
 
@@ -47,7 +48,7 @@ def read_config(folder: pathlib.Path) -> tuple[AbstractExperiment, str]:
     file = folder / "config.json"
     if not file.is_file():
         raise ValueError(f"{folder} is not a run: it holds no config.json. `sciml train` makes runs.")
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     cls = find_experiment(content["experiment"])
     try:
         return _from_fields(cls, content["fields"]), content["size"]
@@ -75,12 +76,11 @@ def write_table(file: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     - `file`: where to.
     - `rows`: dictionaries with the same keys.
     """
-    temporary = file.with_name(f".{file.name}.tmp")
-    with open(temporary, "w", newline="") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, file)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(file, text.getvalue())
 
 
 def read_table(file: pathlib.Path) -> list[dict[str, str]]:
@@ -110,6 +110,4 @@ def write_text(file: pathlib.Path, text: str) -> None:
     - `file`: where to.
     - `text`: its content.
     """
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, file)
+    write_atomically(file, text.encode())

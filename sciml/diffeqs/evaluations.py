@@ -64,7 +64,9 @@ def find_cost(solver: diffrax.AbstractSolver, terms: PyTree, expensive: bool, no
     if isinstance(solver, diffrax.HalfSolver):
         inner = find_cost(solver.solver, terms, expensive, noisy)
         # The two half steps and the whole one; the second half can use the last stage of the first.
-        return inner and Cost(3 * inner.drift, 3 * inner.diffusion, 2 * inner.first_drift, 2 * inner.first_diffusion)
+        return inner and Cost(
+            3 * inner.drift, 3 * inner.diffusion, 2 * inner.first_drift, 2 * inner.first_diffusion
+        )
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         return None
     if isinstance(solver, diffrax.AbstractERK):

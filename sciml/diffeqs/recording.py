@@ -135,7 +135,13 @@ class _Recorder(diffrax.AbstractWrappedSolver):
         inner, held, index = solver_state
         y1, error, dense, inner, result = self.solver.step(terms, t0, t1, y0, args, inner, made_jump)
         problem = Problem(
-            terms, self.solver, args, *self.start, self.tolerances, error is not None, jax.tree.structure(dense)
+            terms,
+            self.solver,
+            args,
+            *self.start,
+            self.tolerances,
+            error is not None,
+            jax.tree.structure(dense),
         )
         step = Step(problem, t0, t1, y0, y1, error, dense, index)
         held = tuple(
@@ -186,9 +192,7 @@ class _Counting(diffrax.AbstractAdaptiveStepSizeController):
         return keep, t0, t1, jump, (inner, fresh, starts, jumps), result
 
 
-def set_scan_kind(
-    solver: diffrax.AbstractSolver, adjoint: diffrax.AbstractAdjoint
-) -> diffrax.AbstractSolver:
+def set_scan_kind(solver: diffrax.AbstractSolver, adjoint: diffrax.AbstractAdjoint) -> diffrax.AbstractSolver:
     """Tell a solver by which kind of loop its stages must run.
 
     diffrax does this itself for the solvers it knows, but not for those within another one.
@@ -216,11 +220,15 @@ def set_scan_kind(
 def _pose(args, terms, solver, controller, state, t0, t1) -> Problem:
     """The problem, and what one step of it leaves."""
     adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
-    tolerances = Tolerances(controller.rtol, controller.atol, controller.norm) if adaptive else Tolerances(None, None)
+    tolerances = (
+        Tolerances(controller.rtol, controller.atol, controller.norm) if adaptive else Tolerances(None, None)
+    )
     _, error, dense, *_ = eqx.filter_eval_shape(
         solver.step, terms, state.tprev, state.tnext, state.y, args, state.solver_state, state.made_jump
     )
-    return Problem(terms, solver, args, t0, t1, state.y, tolerances, error is not None, jax.tree.structure(dense))
+    return Problem(
+        terms, solver, args, t0, t1, state.y, tolerances, error is not None, jax.tree.structure(dense)
+    )
 
 
 def _plain_backwards(adjoint, solver, controller) -> diffrax.AbstractAdjoint:

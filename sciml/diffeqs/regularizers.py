@@ -215,9 +215,7 @@ class StiffnessEstimate(AbstractRegularizer):
         return self.reduction.end(held)
 
 
-def measure_error(
-    step: Step, rtol: float | None, atol: float | None, power: int
-) -> Float[Array, ""]:
+def measure_error(step: Step, rtol: float | None, atol: float | None, power: int) -> Float[Array, ""]:
     """The error of a step in units of the tolerance, to a power.
 
     **Arguments:**
@@ -313,7 +311,9 @@ def check_tolerances(owner: str, rtol: float | None, atol: float | None) -> None
         if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{owner} got {name}={value!r}; expected a finite number >= 0, such as 1e-6.")
     if rtol == 0 and atol == 0:
-        raise ValueError(f"{owner} got rtol=0 and atol=0, in which no error can be measured; give one of them > 0.")
+        raise ValueError(
+            f"{owner} got rtol=0 and atol=0, in which no error can be measured; give one of them > 0."
+        )
 
 
 def check_error(owner: str, problem: Problem, rtol: float | None, atol: float | None) -> None:

@@ -1,5 +1,6 @@
 """Neural differential equations that are cheap to solve: solver heuristics as penalties, beside their comparators."""
 
+from .coefficients import AbstractCoefficient, Constant, ExponentialAnnealing
 from .frozen_steps import FrozenSteps
 from .local_estimates import (
     HairerStep,
@@ -12,16 +13,20 @@ from .local_estimates import (
 from .path_integrals import JacobianNorm, KineticEnergy, TaylorDerivative
 from .reductions import AbstractReduction, Max, Mean, Sum
 from .regularizers import AbstractRegularizer, ErrorEstimate, StiffnessEstimate
-from .solve import RegularizedSolution, solve
+from .solve import RegularizedSolution, is_finished, solve
 from .sri import SOSRI, SOSRI2, SRIW1
+from .steer import Steer
 
 __all__ = [
     "SOSRI",
     "SOSRI2",
     "SRIW1",
+    "AbstractCoefficient",
     "AbstractReduction",
     "AbstractRegularizer",
+    "Constant",
     "ErrorEstimate",
+    "ExponentialAnnealing",
     "FrozenSteps",
     "HairerStep",
     "JacobianNorm",
@@ -33,9 +38,11 @@ __all__ = [
     "RegularizedSolution",
     "SolverStep",
     "SolverSteps",
+    "Steer",
     "StiffnessEstimate",
     "Sum",
     "TaylorDerivative",
     "UniformTime",
+    "is_finished",
     "solve",
 ]

@@ -4,7 +4,8 @@ from typing import Any
 
 import diffrax
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from .recording import ENTRY, RecordingAdjoint
 from .regularizers import AbstractRegularizer
@@ -109,6 +110,18 @@ def solve(
     stats |= {"num_evaluations": evaluations, "num_diffusion_evaluations": diffusions}
     fields = {name: getattr(solution, name) for name in diffrax.Solution.__dataclass_fields__}
     return RegularizedSolution(**{**fields, "stats": stats}, penalty=penalties if several else penalties[0])
+
+
+def is_finished(solution: diffrax.Solution) -> Bool[Array, ""]:
+    """Whether a solve came to its end, or all solves of a `vmap` did: for training with `throw=False`.
+
+    **Arguments:**
+
+    - `solution`: what `solve` or `diffrax.diffeqsolve` returned.
+
+    **Returns:** a scalar. It is false where `max_steps` was reached, or the controller gave up.
+    """
+    return jnp.all(diffrax.is_okay(solution.result))
 
 
 def _deal(

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import pathlib
+from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -11,7 +12,7 @@ from .. import data as stored
 from .. import nn, training
 from ..pdes import channel_names
 from . import plots, report
-from .base import AbstractExperiment, fingerprint
+from .base import AbstractExperiment, Curve, fingerprint
 from .judgement import Judgement, judge
 from .problem import Problem, load_parts, simulate_parts
 from .runs import write_table
@@ -24,6 +25,13 @@ class AbstractSurrogateExperiment(AbstractExperiment):
     A subclass is a frozen dataclass with at least the fields `split`, `architecture`, `optimization` and `seed`; it
     says what the problem is.
     """
+
+    measured_on: ClassVar[str] = (
+        "test trajectories whose seeds were used for nothing else; means over trajectories"
+    )
+    curve: ClassVar[Curve] = Curve(
+        "rollout.csv", "time", "nrmse", "time", "rollout nRMSE", logarithmic=True, start=1
+    )
 
     @abc.abstractmethod
     def problem(self) -> Problem:
@@ -92,7 +100,9 @@ class AbstractSurrogateExperiment(AbstractExperiment):
         write_table(folder / "rollout.csv", curves)
         pictures = {
             "prediction.png": plots.draw_prediction(truth, judgements[self.label].prediction),
-            "rollout.png": plots.draw_rollout({m: [j.rollout] for m, j in judgements.items()}, truth.times),
+            "rollout.png": plots.draw_curves(
+                {m: [(truth.times, j.rollout)] for m, j in judgements.items()}, self.curve
+            ),
         }
         for name, figure in pictures.items():
             plots.save(figure, folder / name)
@@ -110,11 +120,6 @@ class AbstractSurrogateExperiment(AbstractExperiment):
             parts = simulate_parts(problem, self.split, progress=progress)
             stored.save_trajectories(cache, stored.concatenate(list(parts.values())), overwrite=True)
         return load_parts(cache, problem, self.split)
-
-    @classmethod
-    @abc.abstractmethod
-    def data_fields(cls) -> tuple[str, ...]:
-        """The names of the fields that the data depends on."""
 
 
 def _persist(u: np.ndarray) -> np.ndarray:

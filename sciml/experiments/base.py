@@ -11,14 +11,46 @@ import hashlib
 import importlib
 import json
 import pathlib
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 _EXPERIMENTS = {
     "burgers1d-fno": ("sciml.experiments.burgers1d", "Burgers1D"),
     "burgers2d-fno": ("sciml.experiments.burgers2d", "Burgers2D"),
     "navier-stokes-fno": ("sciml.experiments.navier_stokes", "NavierStokes2D"),
+    "spiral-node": ("sciml.experiments.spirals", "SpiralODE"),
+    "spiral-nsde": ("sciml.experiments.spirals", "SpiralSDE"),
+    "digits-node": ("sciml.experiments.digits", "DigitsODE"),
+    "digits-nsde": ("sciml.experiments.digits", "DigitsSDE"),
+    "physionet-latent-ode": ("sciml.experiments.physionet", "PhysioNet"),
+    "moons-ffjord": ("sciml.experiments.moons", "Moons"),
 }
 SIZES = ("smoke", "laptop", "paper")
+
+
+class Curve(NamedTuple):
+    """A curve that each evaluated run of an experiment holds as a table, for `sciml compare` to draw.
+
+    **Arguments:**
+
+    - `file`: the table, with a column `method`.
+    - `x`, `y`: its columns to draw.
+    - `xlabel`, `ylabel`: what they are, with units.
+    - `logarithmic`: whether `y` is.
+    - `start`: the first point to draw; an error that starts at 0 cannot be drawn on a logarithmic axis.
+    """
+
+    file: str
+    x: str
+    y: str
+    xlabel: str
+    ylabel: str
+    logarithmic: bool = False
+    start: int = 0
+
+    @property
+    def picture(self) -> str:
+        """The name of the picture `sciml compare` makes."""
+        return self.file.replace(".csv", ".png")
 
 
 class AbstractExperiment(abc.ABC):
@@ -30,6 +62,8 @@ class AbstractExperiment(abc.ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    measured_on: ClassVar[str]
+    curve: ClassVar["Curve"]
 
     @classmethod
     @abc.abstractmethod
@@ -90,6 +124,11 @@ class AbstractExperiment(abc.ABC):
     @abc.abstractmethod
     def label(self) -> str:
         """What to call this run's method in tables and pictures."""
+
+    @classmethod
+    @abc.abstractmethod
+    def data_fields(cls) -> tuple[str, ...]:
+        """The names of the fields that the data depends on."""
 
 
 def list_experiments() -> dict[str, type[AbstractExperiment]]:

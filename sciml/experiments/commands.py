@@ -133,7 +133,7 @@ def compare_runs(words: list[str]) -> None:
         raise ValueError("compare needs runs: sciml compare runs/A runs/B")
     folder = pathlib.Path(out) if out else pathlib.Path(runs[0]).parent / "comparison"
     print(compare([pathlib.Path(run) for run in runs], folder))
-    print(f"\nwrote {folder}/comparison.md, comparison.csv, rollout.png")
+    print(f"\nwrote {folder}/comparison.md, with its table and picture")
 
 
 def _parse(prog: str, options: type, default: AbstractExperiment, words: list[str]):

@@ -17,7 +17,7 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> str:
     **Arguments:**
 
     - `folders`: the runs.
-    - `out`: a folder for `comparison.md`, `comparison.csv` and `rollout.png`.
+    - `out`: a folder for `comparison.md`, `comparison.csv` and a picture of the experiment's curve.
 
     **Returns:** the table, in markdown.
 
@@ -26,33 +26,31 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> str:
     """
     experiments = [read_config(folder)[0] for folder in folders]
     _check_alike(folders, experiments)
+    curve = experiments[0].curve
     values: dict[tuple[str, str], dict[int, float]] = {}
-    curves: dict[str, dict[int, list[float]]] = {}
-    times: list[float] = []
+    curves: dict[str, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
     for folder, experiment in zip(folders, experiments, strict=True):
         for row in read_table(folder / "metrics.csv"):
             # Persistence is the same in every run; it is one row, not one seed per run.
             seed = experiment.seed if row["method"] == experiment.label else 0
             values.setdefault((row["method"], row["metric"]), {})[seed] = float(row["value"])
         own = {}
-        for row in read_table(folder / "rollout.csv"):
-            own.setdefault(row["method"], []).append((float(row["time"]), float(row["nrmse"])))
-        for method, curve in own.items():
+        for row in read_table(folder / curve.file):
+            own.setdefault(row["method"], []).append((float(row[curve.x]), float(row[curve.y])))
+        for method, points in own.items():
             seed = experiment.seed if method == experiment.label else 0
-            curves.setdefault(method, {})[seed] = [error for _, error in curve]
-            times = [time for time, _ in curve]
+            curves.setdefault(method, {})[seed] = tuple(np.array(points).T)
     rows = [_summarize(method, metric, list(seeds.values())) for (method, metric), seeds in values.items()]
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "comparison.csv", rows)
-    drawn = {method: [np.asarray(run) for run in runs.values()] for method, runs in curves.items()}
-    plots.save(plots.draw_rollout(drawn, np.asarray(times)), out / "rollout.png")
+    drawn = {method: list(runs.values()) for method, runs in curves.items()}
+    plots.save(plots.draw_curves(drawn, curve), out / curve.picture)
     table = make_table([{**row, "value": _spread(row)} for row in rows])
     listed = "\n".join(f"- `{folder}`" for folder in folders)
     title = f"# {experiments[0].name}: {len(folders)} runs"
-    note = "Means over test trajectories, then mean ± standard deviation over seeds."
-    write_text(
-        out / "comparison.md", f"{title}\n\n{note}\n\n{table}\n\n![rollout](rollout.png)\n\n{listed}\n"
-    )
+    note = f"Measured on {experiments[0].measured_on}; then mean ± standard deviation over seeds."
+    picture = f"![{curve.ylabel}]({curve.picture})"
+    write_text(out / "comparison.md", f"{title}\n\n{note}\n\n{table}\n\n{picture}\n\n{listed}\n")
     return table
 
 

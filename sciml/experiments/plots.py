@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from .._optional import require
 from ..data import Trajectories
+from .base import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,42 +94,46 @@ def draw_comparison(
     return axes
 
 
-def draw_rollout(
-    curves: dict[str, Sequence[Float[np.ndarray, " time"]]], times: Float[np.ndarray, " time"]
+def draw_curves(
+    curves: dict[str, Sequence[tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]]], curve: Curve
 ) -> "Figure":
-    """Error against rollout time, one color per method, one line per run.
+    """Curves, one color per method, one line per run.
 
     **Arguments:**
 
-    - `curves`: by method, the nRMSE `(time,)` of each run.
-    - `times`: `(time,)`.
+    - `curves`: by method, `x` and `y` of each run, `(point,)` each.
+    - `curve`: what they are.
 
     **Returns:** the figure.
     """
     pyplot = require("matplotlib.pyplot", extra="plots")
     figure, ax = pyplot.subplots(figsize=(6.0, 4.0), layout="constrained")
-    draw_curves(ax, curves, times)
+    draw_curves_into(ax, curves, curve)
     return figure
 
 
-def draw_curves(
-    ax: "Axes", curves: dict[str, Sequence[Float[np.ndarray, " time"]]], times: Float[np.ndarray, " time"]
+def draw_curves_into(
+    ax: "Axes",
+    curves: dict[str, Sequence[tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]]],
+    curve: Curve,
 ) -> "Axes":
-    """Draw error curves into given axes; arguments as for `draw_rollout`, errors `(time,)`.
+    """Draw curves into given axes.
 
     **Arguments:**
 
     - `ax`: matplotlib axes.
-    - `curves`, `times`: as for `draw_rollout`, `(time,)`.
+    - `curves`, `curve`: as for `draw_curves`, `(point,)` each.
 
     **Returns:** the axes.
     """
     for color, (method, runs) in enumerate(curves.items()):
-        for number, run in enumerate(runs):
-            # The first error is zero, which a logarithmic axis cannot show.
-            ax.semilogy(times[1:], run[1:], color=f"C{color}", alpha=0.8, label=None if number else method)
-    ax.set_xlabel("time")
-    ax.set_ylabel("rollout nRMSE")
+        for number, (x, y) in enumerate(runs):
+            label = None if number else method
+            ax.plot(x[curve.start :], y[curve.start :], color=f"C{color}", alpha=0.8, label=label)
+    if curve.logarithmic:
+        ax.set_yscale("log")
+    ax.set_xlabel(curve.xlabel)
+    ax.set_ylabel(curve.ylabel)
     ax.grid(alpha=0.3)
     ax.legend()
     return ax

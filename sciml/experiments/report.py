@@ -17,8 +17,21 @@ MEANINGS = {
     "spectral_error_high": "spectral error at half time, 13 and up",
     "residual": "PDE residual over a frame, relative",
     "residual_of_truth": "the truth's own, from the distance of frames",
-    "prediction_seconds": "seconds per rollout",
+    "prediction_seconds": "seconds per prediction",
     "parameters": "parameters",
+    "test_loss": "test loss",
+    "validation_loss": "validation loss",
+    "test_accuracy": "test accuracy",
+    "validation_accuracy": "validation accuracy",
+    "test_error": "test mean squared error",
+    "validation_error": "validation mean squared error",
+    "evaluations": "evaluations of the field, test set",
+    "steps": "steps of the solver, test set",
+    "rejected_steps": "of these rejected",
+    "training_seconds": "seconds of training, compilation apart",
+    "compile_seconds": "seconds of compilation",
+    "unfinished": "training steps in which max_steps was reached",
+    "skipped": "training steps skipped, as not finite",
 }
 
 
@@ -65,6 +78,6 @@ def write_report(
     write_text(
         folder / "report.md",
         f"# {experiment.name}: {experiment.label}\n\n{experiment.summary}.\n\n"
-        f"Measured on test trajectories whose seeds were used for nothing else; means over trajectories.\n\n"
+        f"Measured on {experiment.measured_on}.\n\n"
         f"{make_table(rows)}\n\n{images}\n\n## Settings\n\n```json\n{settings}\n```\n",
     )

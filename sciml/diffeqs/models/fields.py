@@ -241,3 +241,56 @@ class ConcatSquash(eqx.Module):
             y = layer(y) * jax.nn.sigmoid(gate(time)) + shift(time)
             y = y if i == last else jnp.tanh(y)
         return y
+
+
+class BatchField(eqx.Module):
+    """A batch as the state of one equation: one solve, one sequence of steps, one error for all.
+
+        f(t, Y)_i = field(t, Y_i)
+
+    This is how neural differential equations are mostly trained, and what the published numbers of evaluations count.
+    On a CPU it is also the faster way. `jax.vmap` over a model solves one equation for each sample instead.
+
+    **Arguments:**
+
+    - `field`: `field(t, y, args)` for one sample.
+    """
+
+    field: Callable[..., Any]
+
+    def __call__(
+        self, t: Float[Array, ""], y: Float[Array, "batch *state"], args: Any = None
+    ) -> Float[Array, "batch *state"]:
+        """The rates of change.
+
+        **Arguments:**
+
+        - `t`: the time, a scalar.
+        - `y`: the states `(batch, *state)`.
+        - `args`: the same for all samples.
+
+        **Returns:** the rates `(batch, *state)`.
+        """
+        return jax.vmap(lambda y: self.field(t, y, args))(y)
+
+
+class Each(eqx.Module):
+    """A function of one sample, for a batch.
+
+    **Arguments:**
+
+    - `function`: of one sample `(...)`, such as the readout of a model.
+    """
+
+    function: Callable[..., Any]
+
+    def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+        """Apply it to each.
+
+        **Arguments:**
+
+        - `x`: samples `(batch, ...)`.
+
+        **Returns:** the results `(batch, ...)`.
+        """
+        return jax.vmap(self.function)(x)

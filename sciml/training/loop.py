@@ -51,6 +51,7 @@ def fit(
     log_every: int | None = None,
     trainable: PyTree = is_inexact_array,
     devices: Sequence[Any] | None = None,
+    loss_state: PyTree = None,
 ) -> FitResult:
     """Train a model: `params <- params + optimizer(gradient of loss(model, batches(step), key))`, `steps`
     times.
@@ -94,6 +95,10 @@ def fit(
     - `trainable`: which leaves to train, as `equinox.partition` takes it.
     - `devices`: `None` for all local ones. With several the batch is cut over them, with the same result to
         rounding.
+    - `loss_state`: what the loss carries from step to step, such as a running mean: a pytree of arrays. With one,
+        the loss is called `loss(model, batch, loss_state, key=key)` and returns `(scalar, {name: scalar}, new
+        loss_state)`, of the same structure, shapes and dtypes, through which no gradient passes. A step that is
+        skipped keeps the old one. Checkpoints hold it; `validate` does not see it.
 
     **Returns:** a `FitResult`.
 
@@ -122,7 +127,9 @@ def fit(
     plain_configuration = to_json(configuration)
     placement = Placement(devices)
     chain = optimizer if clip is None else optax.chain(optax.clip_by_global_norm(clip), optimizer)
-    trainer = Trainer(model, loss, chain, trainable=trainable, key=key, placement=placement)
+    trainer = Trainer(
+        model, loss, chain, trainable=trainable, key=key, placement=placement, loss_state=loss_state
+    )
     with contextlib.ExitStack() as stack:
         run_folder = None
         if folder is not None:
@@ -199,7 +206,7 @@ class _Loop:
             compile_seconds=counters.compile_seconds,
             run_seconds=counters.run_seconds,
         )
-        return FitResult(last, best, self.history, stats)
+        return FitResult(last, best, self.history, stats, jax.tree.map(jnp.asarray, state.loss_state))
 
     def _restore(self) -> None:
         if self.folder is not None:

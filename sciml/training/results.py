@@ -49,12 +49,14 @@ class FitResult:
         there are any, the metrics of the loss, `"validation"` and its metrics. A number that is not finite
         is `None`.
     - `stats`: how the run went.
+    - `loss_state`: what the loss carried after the last step; `None` where it carries nothing.
     """
 
     last: PyTree
     best: PyTree
     history: list[dict[str, Any]]
     stats: FitStats
+    loss_state: PyTree = None
 
 
 @dataclasses.dataclass

@@ -30,6 +30,7 @@ class TrainingState(eqx.Module):
     - `skipped`: how many of them were skipped, `()`.
     - `in_a_row`: how many of the last ones were skipped, with none taken since, `()`.
     - `last_finite`: the last loss of a step that was taken, `()`; NaN before the first.
+    - `loss_state`: the arrays that the loss carries from step to step; `None` where it carries none.
     """
 
     params: PyTree
@@ -39,6 +40,8 @@ class TrainingState(eqx.Module):
     skipped: Int[Array, ""]
     in_a_row: Int[Array, ""]
     last_finite: Float[Array, ""]
+    # Without it there are no leaves, and a checkpoint is what it was before there were such states.
+    loss_state: PyTree = None
 
 
 class Report(NamedTuple):
@@ -61,13 +64,15 @@ class Trainer:
     **Arguments:**
 
     - `model`: any pytree; it is copied, as the step reuses the memory of what it is given.
-    - `loss`: `loss(model, batch, key) -> scalar` or `(scalar, metrics by name)`.
+    - `loss`: `loss(model, batch, key) -> scalar` or `(scalar, metrics by name)`; with a `loss_state`,
+        `loss(model, batch, loss_state, key) -> (scalar, metrics by name, new loss_state)`.
     - `optimizer`: an optax transformation.
     - `trainable`: which leaves to train, as `eqx.partition` takes it.
     - `key`: the key from which each step's key is folded.
     - `placement`: the devices.
+    - `loss_state`: a pytree of arrays, where the loss begins; `None` for a loss without a state.
 
-    **Raises:** `ValueError` if nothing is trainable, or `loss` or `optimizer` are not of their kind.
+    **Raises:** `ValueError` if nothing is trainable, or `loss`, `optimizer` or `loss_state` are not of their kind.
     """
 
     def __init__(
@@ -79,8 +84,10 @@ class Trainer:
         trainable: PyTree,
         key: PRNGKeyArray,
         placement: Placement,
+        loss_state: PyTree = None,
     ):
-        _check_loss(loss)
+        _check_loss(loss, loss_state is not None)
+        _check_loss_state(loss_state)
         if not isinstance(optimizer, optax.GradientTransformation):
             raise ValueError(
                 f"optimizer is of type {type(optimizer).__name__}; expected an optax.GradientTransformation, such "
@@ -96,7 +103,7 @@ class Trainer:
         )
         zero = jnp.zeros((), jnp.int32)
         nan = jnp.full((), jnp.nan, jnp.result_type(float))
-        initial = TrainingState(params, frozen, opt_state, zero, zero, zero, nan)
+        initial = TrainingState(params, frozen, opt_state, zero, zero, zero, nan, loss_state)
         # The compiled step takes flat leaves: flattening a model in Python at each step costs more than the
         # call.
         self.leaves, self._structure = jax.tree.flatten(placement.replicate(jax.tree.map(_own, initial)))
@@ -147,10 +154,16 @@ class Trainer:
         state = jax.tree.unflatten(self._structure, leaves)
         key = jax.random.fold_in(jax.random.wrap_key_data(key_data, impl=self._key_impl), state.step)
 
-        def objective(params: PyTree) -> tuple[Array, dict[str, Array]]:
-            return _split(self._loss(self.build(params, state.frozen), batch, key=key))
+        def objective(params: PyTree) -> tuple[Array, tuple[dict[str, Array], PyTree]]:
+            model, old = self.build(params, state.frozen), state.loss_state
+            if old is None:
+                result, new = self._loss(model, batch, key=key), None
+            else:
+                result, new = _split_state(self._loss(model, batch, old, key=key), old)
+            loss, metrics = _split(result)
+            return loss, (metrics, new)
 
-        (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        (loss, (metrics, loss_state)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         # The direction of steepest descent of a complex weight is the conjugate of what JAX calls its
         # gradient.
         gradient = jax.tree.map(jnp.conj, gradient)
@@ -174,6 +187,7 @@ class Trainer:
             jnp.where(taken, state.skipped, state.skipped + 1),
             jnp.where(taken, 0, state.in_a_row + 1),
             jnp.where(taken, loss, state.last_finite).astype(state.last_finite.dtype),
+            _choose(taken, loss_state, state.loss_state),
         )
         self.metric_names = tuple(sorted(metrics))
         numbers = [loss, new.last_finite, *(metrics[name] for name in self.metric_names)]
@@ -194,7 +208,11 @@ def _own(leaf: Any) -> Any:
 
 
 def _choose(taken: Array, new: PyTree, old: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(taken, a, b).astype(b.dtype), new, old)
+    def choose(a: Array, b: Array) -> Array:
+        chosen = jnp.where(taken, a, b)
+        return chosen if is_prng_key(b) else chosen.astype(b.dtype)
+
+    return jax.tree.map(choose, new, old)
 
 
 def _all_finite(tree: PyTree) -> Array:
@@ -229,17 +247,54 @@ def _split(result: Any) -> tuple[Array, dict[str, Array]]:
     return loss, metrics
 
 
-def _check_loss(loss: Any) -> None:
-    if not callable(loss):
+def _split_state(result: Any, old: PyTree) -> tuple[tuple[Any, Any], PyTree]:
+    expected = (
+        "With loss_state=, return three things: a scalar, a dictionary of scalars by name ({} for none), and the "
+        "new state, with the structure, shapes and dtypes of the one that fit was given."
+    )
+    if not (isinstance(result, tuple) and len(result) == 3):
+        size = f" of {len(result)}" if isinstance(result, tuple) else ""
+        raise ValueError(f"loss returned a value of type {type(result).__name__}{size}. {expected}")
+    loss, metrics, new = result
+    before, after = jax.tree.structure(old), jax.tree.structure(new)
+    if before != after:
         raise ValueError(
-            f"loss is of type {type(loss).__name__}; expected a function loss(model, batch, key)."
+            f"loss returned a loss_state of another structure: {after}, and was given {before}. {expected}"
         )
+    for (path, leaf), other in zip(
+        jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True
+    ):
+        was, now = _describe(leaf), _describe(other)
+        if was != now:
+            raise ValueError(
+                f"loss returned loss_state{jax.tree_util.keystr(path)} as {now}, and was given {was}. {expected}"
+            )
+    return (loss, metrics), new
+
+
+def _describe(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__
+
+
+def _check_loss_state(loss_state: PyTree) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(loss_state):
+        if not eqx.is_array(leaf):
+            raise ValueError(
+                f"loss_state{jax.tree_util.keystr(path)} is of type {type(leaf).__name__}; expected a pytree of "
+                "arrays. A number becomes one as jnp.asarray(number)."
+            )
+
+
+def _check_loss(loss: Any, stateful: bool) -> None:
+    names, count = ("model, batch, loss_state", "four") if stateful else ("model, batch", "three")
+    if not callable(loss):
+        raise ValueError(f"loss is of type {type(loss).__name__}; expected a function loss({names}, key).")
     try:
-        inspect.signature(loss).bind("model", "batch", key="key")
+        inspect.signature(loss).bind(*names.split(", "), key="key")
     except TypeError as error:
         raise ValueError(
-            f"loss{inspect.signature(loss)} cannot be called as loss(model, batch, key=...): {error}. Give "
-            "it three arguments and name the last one `key`, also if it has no use for it."
+            f"loss{inspect.signature(loss)} cannot be called as loss({names}, key=...): {error}. Give "
+            f"it {count} arguments and name the last one `key`, also if it has no use for it."
         ) from error
     except ValueError:
         return  # a builtin without a signature

@@ -1,7 +1,7 @@
 """How the weight of a penalty moves during training.
 
-    loss = task + coefficient.value(state) * penalty
-    state = coefficient.update(state, evaluations=..., loss=task)
+loss = task + coefficient.value(state) * penalty
+state = coefficient.update(state, evaluations=..., loss=task)
 """
 
 import abc
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 
 class AbstractCoefficient(eqx.Module):
-    """A weight with a state, for `sciml.training.fit(..., loss_state=coefficient.init())`. All of it can be compiled."""
+    """A weight with a state, for `sciml.training.fit(..., loss_state=coefficient.init())`; all can be compiled."""
 
     @abc.abstractmethod
     def init(self) -> PyTree[Any]:
@@ -133,6 +133,8 @@ def check_coefficient(owner: str, name: str, value: float, *, positive: bool = F
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < 0 or (positive and value == 0):
         cure = (
-            "For no penalty use Constant(0.0)." if positive else "A negative weight would reward what is hard to solve."
+            "For no penalty use Constant(0.0)."
+            if positive
+            else "A negative weight would reward what is hard to solve."
         )
         raise ValueError(f"{owner} got {name}={value!r}; expected a finite number {bound}. {cure}")

@@ -1,8 +1,8 @@
 """Differentiate along the accepted steps only.
 
-A field may be undefined where a step that is rejected has tried it: a square root of a negative number is NaN, and so is
-the estimate of the step's error, which is why it is rejected. The solution is as it should be, but 0 times NaN is NaN:
-the gradient through the loop is lost, although the rejected step has no part in the solution.
+A field may be undefined where a step that is rejected has tried it: a square root of a negative number is NaN, and so
+is the estimate of the step's error, which is why it is rejected. The solution is as it should be, but 0 times NaN is
+NaN: the gradient through the loop is lost, although the rejected step has no part in the solution.
 
 So the equation is solved once, for the times of the accepted steps, and then again along these, which is what is
 differentiated. The solution is the same to the bit; it costs one more solve without rejected steps.
@@ -43,7 +43,16 @@ class FrozenSteps(diffrax.AbstractAdjoint):
             )
 
     def loop(self, *, stepsize_controller, init_state, max_steps, progress_meter, **kwargs):
-        """As `diffrax.AbstractAdjoint.loop`, called by diffrax."""
+        """As `diffrax.AbstractAdjoint.loop`, called by diffrax.
+
+        **Arguments:**
+
+        - `stepsize_controller`, `init_state`, `max_steps`, `progress_meter`, `kwargs`: diffrax's own.
+
+        **Returns:** the final state, and what is to go into the statistics.
+
+        **Raises:** `ValueError` if `max_steps` is `None`.
+        """
         kwargs = {**kwargs, "max_steps": max_steps}
         if not isinstance(stepsize_controller, diffrax.AbstractAdaptiveStepSizeController):
             return self.adjoint.loop(
@@ -127,10 +136,10 @@ class _AbstractInstead(diffrax.AbstractAdaptiveStepSizeController):
         return self.controller.norm
 
     def wrap(self, direction):
-        raise NotImplementedError("It is put in place after diffrax has settled the direction of time.")
+        raise RuntimeError("It is put in place after diffrax has settled the direction of time.")
 
     def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
-        raise NotImplementedError("Its state is made before the loop.")
+        raise RuntimeError("Its state is made before the loop.")
 
 
 class _Noting(_AbstractInstead):

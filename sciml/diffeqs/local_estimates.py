@@ -1,11 +1,11 @@
 """Local regularization: look at one step only, drawn at random, instead of at all of them.
 
-A step is drawn while the equation is solved, in memory that does not grow, and made once more after the solve; only this
-one step is differentiated. So any adjoint will do, also those that do not differentiate the solver's own steps.
+A step is drawn while the equation is solved, in memory that does not grow, and made once more after the solve; only
+this one step is differentiated. So any adjoint will do, also those that do not differentiate the solver's own steps.
 
-The text of 2023 draws a time uniformly, and makes from the solution there a step of the length that the automatic choice
-of Hairer and Wanner gives. This is the default. `step=SolverStep()` makes the very step that the solver made there; then
-with `weighted=True` the penalty is an unbiased estimate of the global one, `sum_j E_j h_j`:
+The text of 2023 draws a time uniformly, and makes from the solution there a step of the length that the automatic
+choice of Hairer and Wanner gives. This is the default. `step=SolverStep()` makes the very step that the solver made
+there; then with `weighted=True` the penalty is an unbiased estimate of the global one, `sum_j E_j h_j`:
 
 | sampling | probability of step `j` of `N` | weight |
 |---|---|---|
@@ -250,7 +250,14 @@ class _AbstractLocal(AbstractRegularizer):
 
     @abc.abstractmethod
     def measure(self, step: Step) -> Float[Array, ""]:
-        """What is penalized, without the length of the step."""
+        """What is penalized, without the length of the step.
+
+        **Arguments:**
+
+        - `step`: the step that was made once more.
+
+        **Returns:** a scalar.
+        """
 
     def differentiates_steps(self):
         """Only if the state is not detached."""

@@ -46,7 +46,17 @@ class _AbstractPathIntegral(AbstractRegularizer):
     def integrand(
         self, t: Float[Array, ""], y: PyTree, problem: Problem, key: PRNGKeyArray | None
     ) -> Float[Array, ""]:
-        """What is integrated."""
+        """What is integrated.
+
+        **Arguments:**
+
+        - `t`: the time, a scalar.
+        - `y`: the state there, a pytree of arrays `(...)`.
+        - `problem`: what is solved.
+        - `key`: a random key, or `None`.
+
+        **Returns:** a scalar.
+        """
 
     def differentiates_steps(self):
         """It does."""
@@ -95,8 +105,8 @@ class TaylorDerivative(_AbstractPathIntegral):
     - `select`: `select(y)`, the part of the state that counts. The released code takes the mean over components.
 
     **Raises:** `ValueError` for an order or a number of points that is not a positive integer; in a solve, for terms
-    that are not one ordinary differential equation; `NotImplementedError` from JAX for a field with an operation that
-    has no Taylor rule.
+    that are not one ordinary differential equation; for a field with an operation that has no
+    Taylor rule JAX raises an error of its own.
 
     Reference: J. Kelly, J. Bettencourt, M. Johnson, D. Duvenaud, "Learning Differential Equations that are Easy to
     Solve", 2020, arXiv:2007.04504.
@@ -147,6 +157,19 @@ class KineticEnergy(_AbstractPathIntegral):
         return _square(self.select(field(t, y)))
 
 
+def draw_normal(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
+    """Draw independent normal numbers.
+
+    **Arguments:**
+
+    - `key`: a random key.
+    - `shape`, `dtype`: of the result.
+
+    **Returns:** an array of that shape `(...)`.
+    """
+    return jax.random.normal(key, shape, dtype)
+
+
 class JacobianNorm(_AbstractPathIntegral):
     """The size of the field's Jacobian, by a random probe: the other penalty of RNODE.
 
@@ -168,7 +191,7 @@ class JacobianNorm(_AbstractPathIntegral):
 
     points: int = eqx.field(default=2, static=True)
     select: Callable[[PyTree], PyTree] = eqx.field(default=whole, static=True)
-    sampler: Callable[..., Array] = eqx.field(default=jax.random.normal, static=True)
+    sampler: Callable[..., Array] = eqx.field(default=draw_normal, static=True)
     needs_key: ClassVar[bool] = True
 
     def __check_init__(self):

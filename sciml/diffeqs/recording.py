@@ -1,9 +1,9 @@
 """How `solve` listens to diffrax's solver.
 
-An adjoint in diffrax runs the loop over the steps. The one here runs the user's adjoint, with the solver replaced by one
-that hands each step to the regularizers. What they hold travels in the solver's state, and not in the controller's,
-since diffrax takes the solver's back when a step is rejected. Nothing of it is left in what diffrax returns but an entry
-of `stats`, from which `solve` takes the penalties.
+An adjoint in diffrax runs the loop over the steps. The one here runs the user's adjoint, with the solver replaced by
+one that hands each step to the regularizers. What they hold travels in the solver's state, and not in the controller's,
+since diffrax takes the solver's back when a step is rejected. Nothing of it is left in what diffrax returns but an
+entry of `stats`, from which `solve` takes the penalties.
 """
 
 import dataclasses
@@ -46,7 +46,14 @@ class RecordingAdjoint(diffrax.AbstractAdjoint):
             raise ValueError(_refuse(type(self.adjoint).__name__, type(through[0]).__name__))
 
     def loop(self, *, args, terms, solver, stepsize_controller, init_state, t0, t1, **kwargs):
-        """As `diffrax.AbstractAdjoint.loop`, called by diffrax."""
+        """As `diffrax.AbstractAdjoint.loop`, called by diffrax.
+
+        **Arguments:**
+
+        - `args`, `terms`, `solver`, `stepsize_controller`, `init_state`, `t0`, `t1`, `kwargs`: diffrax's own.
+
+        **Returns:** the final state, and what is to go into the statistics.
+        """
         solver = set_scan_kind(solver, self.adjoint)
         problem = _pose(args, terms, solver, stepsize_controller, init_state, t0, t1)
         for regularizer in self.regularizers:
@@ -129,7 +136,7 @@ class _Recorder(diffrax.AbstractWrappedSolver):
         return self.solver.func(terms, t0, y0, args)
 
     def init(self, terms, t0, t1, y0, args):
-        raise NotImplementedError("The state of a recorded solve is made before its loop.")
+        raise RuntimeError("The state of a recorded solve is made before its loop.")
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         inner, held, index = solver_state

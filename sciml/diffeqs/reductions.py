@@ -30,7 +30,7 @@ class AbstractReduction(eqx.Module):
 
         **Arguments:**
 
-        - `held`: what `begin` or `take` gave.
+        - `held`: what `begin` or `take` gave, scalars.
         - `number`: a scalar.
 
         **Returns:** what to hold from now on, scalars.
@@ -42,7 +42,7 @@ class AbstractReduction(eqx.Module):
 
         **Arguments:**
 
-        - `held`: what `take` gave.
+        - `held`: what `take` gave, scalars.
 
         **Returns:** a scalar.
         """

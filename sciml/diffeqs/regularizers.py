@@ -293,7 +293,8 @@ def check_reduction(owner: str, reduction: AbstractReduction) -> None:
     """
     if not isinstance(reduction, (Sum, Mean, Max, AbstractReduction)):
         raise ValueError(
-            f"{owner} got reduction={reduction!r}; expected Sum(), Mean() or Max() of sciml.diffeqs, with the parentheses."
+            f"{owner} got reduction={reduction!r}; expected Sum(), Mean() or Max() of sciml.diffeqs, with "
+            "the parentheses."
         )
 
 

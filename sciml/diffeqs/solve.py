@@ -21,8 +21,9 @@ class RegularizedSolution(diffrax.Solution):
 
     **Arguments:**
 
-    - `penalty`: a scalar for one regularizer; for a tuple of regularizers a tuple of scalars. The other arguments are
-        those of `diffrax.Solution`.
+    - `penalty`: a scalar for one regularizer; for a tuple of regularizers a tuple of scalars.
+    - `t0`, `t1`, `ts`, `ys`, `interpolation`, `stats`, `result`, `solver_state`, `controller_state`, `made_jump`,
+        `event_mask`: as for `diffrax.Solution`.
     """
 
     penalty: Float[Array, ""] | tuple[Float[Array, ""], ...]
@@ -58,16 +59,17 @@ def solve(
 
     Without a regularizer this is `diffrax.diffeqsolve`, and what it returns is diffrax's. With one, the solution, its
     steps and its gradient are the same, and the penalty comes with them. `regularizer=()` has no penalty, but counts
-    evaluations. It works under `jit`, `vmap` (one penalty and one count for each sample; a batch that is *one* state has
-    one of each) and `scan`.
+    evaluations. It works under `jit`, `vmap` (one penalty and one count for each sample; a batch that is *one* state
+    has one of each) and `scan`.
 
     The gradient of a penalty is that along the steps which were made: the sizes of the steps are constants in it, as in
     diffrax. Compare it with finite differences along fixed steps (`diffrax.StepTo`), or they will not agree.
 
     **Day to day:**
 
-    - `terms`, `solver`, `t0`, `t1`, `dt0`, `y0`, `args`, `saveat`, `stepsize_controller`: as for
-        `diffrax.diffeqsolve`.
+    - `terms`, `solver`, `y0`, `args`, `saveat`, `stepsize_controller`: as for `diffrax.diffeqsolve`.
+    - `t0`, `t1`, `dt0`: the interval and the first step, scalars. With `dt0=None` diffrax 0.7 begins with a step of
+        0.01, whatever the tolerance.
     - `regularizer`: one, such as `ErrorEstimate()`, or a tuple of them, made in the same solve.
     - `key`: a random key, for regularizers that sample.
 
@@ -75,9 +77,10 @@ def solve(
 
     - `adjoint`: as for `diffrax.diffeqsolve`. Penalties on the solver's own steps need one that differentiates those;
         the others are refused. `FrozenSteps()` is for fields that are not defined everywhere.
-    - `event`, `max_steps`, `throw`, `progress_meter`, `solver_state`, `controller_state`, `made_jump`,
-        `discrete_terminating_event`: as for `diffrax.diffeqsolve`. Where an event ends the solve within a step, penalties
-        count the whole step.
+    - `event`, `max_steps`, `throw`, `progress_meter`, `solver_state`, `controller_state`, `made_jump`: as for
+        `diffrax.diffeqsolve`.
+    - `discrete_terminating_event`: as for `diffrax.diffeqsolve`, where it is deprecated. Where an event ends the solve within a step,
+        penalties count the whole step.
 
     **Returns:** without a regularizer a `diffrax.Solution`; with one a `RegularizedSolution`: also its `penalty`, a
     scalar or a tuple of scalars, and the number of evaluations in `stats`.

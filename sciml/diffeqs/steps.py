@@ -1,4 +1,4 @@
-"""What a regularizer sees of a solve: its terms and tolerances before it, and then one accepted step after the other."""
+"""What a regularizer sees of a solve: its terms and tolerances at first, and then one step after the other."""
 
 from collections.abc import Callable
 from typing import Any

@@ -68,7 +68,7 @@ def load_parts(file: pathlib.Path, *, experiment: str, like: Parts) -> Parts:
             shape = parts.get(part, {}).get(name, np.zeros(0)).shape
             if shape != array.shape:
                 raise ValueError(
-                    f"{file} has {part}/{name} of shape {shape}; the experiment's settings give {array.shape}. Generate "
-                    "it with the same settings."
+                    f"{file} has {part}/{name} of shape {shape}; the experiment's settings give {array.shape}. "
+                    "Generate it with the same settings."
                 )
     return parts

@@ -1,4 +1,4 @@
-"""Handwritten digits, classified by a neural ODE or SDE: the images experiments of 2021, on a data set that is at hand."""
+"""Handwritten digits, classified by a neural ODE or SDE: the images of 2021, on a data set that is at hand."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""Irregular, masked series of the shape of PhysioNet 2012, by a latent ODE; simulated, or the real ones from a folder."""
+"""Irregular, masked series of the shape of PhysioNet 2012, by a latent ODE; simulated, or read from a folder."""
 
 import dataclasses
 import pathlib
@@ -42,10 +42,12 @@ class PhysioNet(AbstractDynamicsExperiment):
     """The standard deviation of an observation in the likelihood, in units of a channel's range."""
     latent: int = 20
     """Components of the latent state."""
+    horizon: float = 10.0
+    """What the 48 hours are in the equation's time. Its rates are below 1, so this bounds how far the state moves."""
     tolerance: float = 1e-5
     """Relative and absolute, of Tsit5."""
     first_step: float = 0.1
-    """What the solver tries first; the 48 hours are the interval from 0 to 1."""
+    """What the solver tries first."""
     split: Split = Split(train=400, validation=100, test=100)
     """How many series for what."""
     regularization: Regularization = Regularization()
@@ -69,7 +71,7 @@ class PhysioNet(AbstractDynamicsExperiment):
     @classmethod
     def data_fields(cls):
         """See `AbstractExperiment.data_fields`."""
-        return ("split",)
+        return ("split", "horizon")
 
     def make_data(self):
         """Simulated series; see `AbstractDynamicsExperiment.make_data`."""
@@ -79,14 +81,14 @@ class PhysioNet(AbstractDynamicsExperiment):
             name: simulate_irregular(len(seeds), seed=seeds.start, system=system).series
             for name, seeds in self.split.ranges().items()
         }
-        return _scale(drawn)
+        return _scale(drawn, self.horizon)
 
     def read_folder(self, folder: pathlib.Path):
         """Read PhysioNet 2012's sets, such as `set-a`; see `AbstractDynamicsExperiment.read_folder`."""
         sets = sorted(path for path in folder.glob("set-*") if path.is_dir()) or [folder]
         seen, test = read_physionet(sets).split(0.2, seed=0)
         train, validation = seen.split(0.1, seed=1)
-        return _scale({"train": train, "validation": validation, "test": test})
+        return _scale({"train": train, "validation": validation, "test": test}, self.horizon)
 
     def build(self, train):
         """The model of 2021, at the experiment's tolerance."""
@@ -160,14 +162,14 @@ def _squared_error(prediction, batch):
     return jnp.mean(jax.vmap(masked_mean)(jnp.where(batch["mask"], difference, 0) ** 2, batch["mask"]))
 
 
-def _scale(parts: dict[str, MaskedSeries]):
-    """Channels from 0 to 1 by the extremes of the part to train on; 48 hours as the interval from 0 to 1."""
+def _scale(parts: dict[str, MaskedSeries], horizon: float):
+    """Channels from 0 to 1 by the extremes of the part to train on; 48 hours as the interval from 0 to `horizon`."""
     scaled = {name: part.normalize(parts["train"], scale=Scale.RANGE) for name, part in parts.items()}
     return {
         name: {
             "values": part.values.astype(np.float32),
             "mask": part.mask,
-            "times": np.tile((part.times / part.times[-1]).astype(np.float32), (len(part), 1)),
+            "times": np.tile((horizon * part.times / part.times[-1]).astype(np.float32), (len(part), 1)),
         }
         for name, part in scaled.items()
     }

@@ -13,8 +13,8 @@ class Regularization:
     """A penalty on how hard a model is to solve, and its weight."""
 
     method: Method = "vanilla"
-    """vanilla: none. er, er2, sr: solver error, its square, stiffness (ERNODE, SRNODE). local: one step at random (LRNDE).
-    steer, taynode, rnode: the comparators."""
+    """vanilla: none. er, er2, sr: solver error, its square, stiffness (ERNODE, SRNODE). local: one step drawn at
+    random (LRNDE). steer, taynode, rnode: the comparators."""
     coefficient: float | None = None
     """The weight of the penalty; by default the experiment's, chosen on validation data."""
     final_coefficient: float | None = None
@@ -37,8 +37,8 @@ class Regularization:
         }
         if plain and given:
             raise ValueError(
-                f"{self.method} has no penalty, and {sorted(given)[0]} was given; expected none. Choose a method with a "
-                "penalty, such as --method er."
+                f"{self.method} has no penalty, and {sorted(given)[0]} was given; expected none. Choose a method "
+                "with a penalty, such as --method er."
             )
         if self.evaluations is not None and self.final_coefficient is not None:
             raise ValueError(
@@ -71,8 +71,8 @@ class Regularization:
         """
         if stochastic and self.method in ("taynode", "rnode", "sr", "er-sr"):
             raise ValueError(
-                f"{self.method} is for ordinary differential equations; this experiment's is stochastic, and its solver "
-                "shows no stiffness. Expected vanilla, steer, er, er2, local or local-steps."
+                f"{self.method} is for ordinary differential equations; this experiment's is stochastic, and its "
+                "solver shows no stiffness. Expected vanilla, steer, er, er2, local or local-steps."
             )
         look = {} if select is None else {"select": select}
         error, squared = diffeqs.ErrorEstimate(), diffeqs.ErrorEstimate(power=2, scaled=False)

@@ -100,14 +100,19 @@ def compare_methods(
         for seed in seeds
         for method in methods
     }
-    print(compare([folder / f"{method}-{seed}" for method in methods for seed in seeds], folder / "comparison"))
+    print(
+        compare([folder / f"{method}-{seed}" for method in methods for seed in seeds], folder / "comparison")
+    )
     if size == "laptop" and current_session().folder == ROOT / "benchmarks":
         PICTURES.mkdir(exist_ok=True)
-        shutil.copy(folder / "comparison" / "training.png", PICTURES / f"{comparison.experiment}-training.png")
+        shutil.copy(
+            folder / "comparison" / "training.png", PICTURES / f"{comparison.experiment}-training.png"
+        )
     write_results(comparison.experiment, [_row(method, seed, run) for (method, seed), run in numbers.items()])
     means = {
         method: {
-            name: statistics.mean(numbers[method, seed][name] for seed in seeds) for name in numbers[method, seeds[0]]
+            name: statistics.mean(numbers[method, seed][name] for seed in seeds)
+            for name in numbers[method, seeds[0]]
         }
         for method in methods
     }
@@ -133,7 +138,11 @@ def keep_budget(name: str, seeds: tuple[int, ...], size: str, folder: pathlib.Pa
         misses.append(abs(reached / target - 1))
         print(f"{name}, seed {seed}: target {target:.1f} evaluations, reached {reached:.1f}", flush=True)
         rows.append(
-            {**_row("er2-budget", seed, run), "target_evaluations": target, "evaluations_in_training": reached}
+            {
+                **_row("er2-budget", seed, run),
+                "target_evaluations": target,
+                "evaluations_in_training": reached,
+            }
         )
     write_results(f"{name}-budget", rows)
     record_claim(
@@ -246,9 +255,13 @@ def _record(comparison: Comparison, means: dict[str, dict[str, float]], seeds: t
     ours = [method for method in OURS if method in means]
     good = [method for method in ours if worsening(method, "validation") <= comparison.allowed]
     best = min(good or ours, key=lambda method: means[method]["evaluations"])
-    print(f"{comparison.experiment}: by the validation set the best is {best} (not worse than allowed: {good})")
+    print(
+        f"{comparison.experiment}: by the validation set the best is {best} (not worse than allowed: {good})"
+    )
     name = f"regularization/{comparison.experiment}"
-    unit = "points-of-accuracy-lost" if comparison.metric == "accuracy" else f"test-{comparison.metric}-grown-by"
+    unit = (
+        "points-of-accuracy-lost" if comparison.metric == "accuracy" else f"test-{comparison.metric}-grown-by"
+    )
     claims = {
         "evaluations-over-vanilla": ("evaluations", f"<= {comparison.ratio}"),
         "prediction-time-over-vanilla": ("prediction_seconds", "<= 0.5"),

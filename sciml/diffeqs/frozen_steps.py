@@ -42,7 +42,15 @@ class FrozenSteps(diffrax.AbstractAdjoint):
                 "DirectAdjoint() or ForwardMode(), which differentiate the solver's own steps."
             )
 
-    def loop(self, *, stepsize_controller, init_state, max_steps, progress_meter, **kwargs):
+    def loop(
+        self,
+        *,
+        stepsize_controller: diffrax.AbstractStepSizeController,
+        init_state: Any,
+        max_steps: int | None,
+        progress_meter: diffrax.AbstractProgressMeter,
+        **kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]:
         """As `diffrax.AbstractAdjoint.loop`, called by diffrax.
 
         **Arguments:**

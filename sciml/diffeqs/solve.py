@@ -22,8 +22,8 @@ class RegularizedSolution(diffrax.Solution):
     **Arguments:**
 
     - `penalty`: a scalar for one regularizer; for a tuple of regularizers a tuple of scalars.
-    - `t0`, `t1`, `ts`, `ys`, `interpolation`, `stats`, `result`, `solver_state`, `controller_state`, `made_jump`,
-        `event_mask`: as for `diffrax.Solution`.
+    - `t0`, `t1`, `made_jump`, `event_mask`: as for `diffrax.Solution`, scalars.
+    - `ts`, `ys`, `interpolation`, `stats`, `result`, `solver_state`, `controller_state`: as for `diffrax.Solution`.
     """
 
     penalty: Float[Array, ""] | tuple[Float[Array, ""], ...]
@@ -79,8 +79,8 @@ def solve(
         the others are refused. `FrozenSteps()` is for fields that are not defined everywhere.
     - `event`, `max_steps`, `throw`, `progress_meter`, `solver_state`, `controller_state`, `made_jump`: as for
         `diffrax.diffeqsolve`.
-    - `discrete_terminating_event`: as for `diffrax.diffeqsolve`, where it is deprecated. Where an event ends the solve within a step,
-        penalties count the whole step.
+    - `discrete_terminating_event`: as for `diffrax.diffeqsolve`, where it is deprecated. Where an event ends the solve
+        within a step, penalties count the whole step.
 
     **Returns:** without a regularizer a `diffrax.Solution`; with one a `RegularizedSolution`: also its `penalty`, a
     scalar or a tuple of scalars, and the number of evaluations in `stats`.

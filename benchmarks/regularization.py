@@ -19,10 +19,10 @@ from sciml.experiments.runs import read_table, write_config
 
 PICTURES = ROOT / "docs" / "pictures"
 SEEDS = (0, 1, 2)
-ODE = ("vanilla", "steer", "taynode", "rnode", "er", "er2", "sr", "er-sr", "local", "local-steps")
-SDE = ("vanilla", "steer", "er", "er2", "local", "local-steps")
+ODE = ("vanilla", "steer", "taynode", "rnode", "er", "er2", "sr", "er-sr", "local-uniform", "local-steps")
+SDE = ("vanilla", "steer", "er", "er2", "local-uniform", "local-steps")
 # Of these the best is chosen, by the validation set alone: fewest evaluations among those not worse than allowed.
-OURS = ("er", "er2", "local")
+OURS = ("er", "er2", "local-uniform")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,7 @@ def compare_methods(
 
 
 def keep_budget(name: str, seeds: tuple[int, ...], size: str, folder: pathlib.Path) -> None:
-    """Train by `er2` with a budget of half of vanilla's evaluations, and record by how much it is missed.
+    """Train with a budget of half of vanilla's evaluations, and record by how much it is missed.
 
     **Arguments:**
 
@@ -133,13 +133,13 @@ def keep_budget(name: str, seeds: tuple[int, ...], size: str, folder: pathlib.Pa
     for seed in seeds:
         train(name, size, folder, seed, method="vanilla")
         target = 0.5 * _last(folder / f"vanilla-{seed}")
-        run = train(name, size, folder, seed, method="er2", evaluations=target, tag="budget")
+        run = train(name, size, folder, seed, method="budget", evaluations=target)
         reached = _last(folder / f"budget-{seed}")
         misses.append(abs(reached / target - 1))
         print(f"{name}, seed {seed}: target {target:.1f} evaluations, reached {reached:.1f}", flush=True)
         rows.append(
             {
-                **_row("er2-budget", seed, run),
+                **_row("budget", seed, run),
                 "target_evaluations": target,
                 "evaluations_in_training": reached,
             }

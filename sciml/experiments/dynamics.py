@@ -10,7 +10,7 @@ import dataclasses
 import pathlib
 import statistics
 import time
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -34,8 +34,10 @@ class Training:
     """Optimizer steps."""
     batch_size: int = 128
     """Samples per step."""
+    optimizer: Literal["adam", "adamax", "adabelief"] = "adam"
+    """Which one."""
     learning_rate: float = 3e-3
-    """Of Adam; constant, so that the last steps show what a method costs."""
+    """Constant, so that the last steps show what a method costs."""
     clip: float | None = None
     """The largest gradient norm."""
 
@@ -71,6 +73,7 @@ class AbstractDynamicsExperiment(AbstractExperiment):
     """
 
     coefficients: ClassVar[dict[str, float]]
+    budget: ClassVar[float]
     measured_on: ClassVar[str] = (
         "samples that were used for nothing else; evaluations are those of the solver on them"
     )
@@ -176,14 +179,13 @@ class AbstractDynamicsExperiment(AbstractExperiment):
     def train(self, folder, *, resume=False, data=None, progress=True):
         """Train by the method; see `AbstractExperiment.train`."""
         parts = self._load(data)
-        coefficient = self.regularization.schedule(
-            self.coefficients.get(self.regularization.method, 0.0), self.training.steps
-        )
+        default = self.coefficients.get(self.regularization.method, 0.0)
+        coefficient = self.regularization.schedule(default, self.budget, self.training.steps)
         result = training.fit(
             self.build(parts["train"]),
             self._make_loss(coefficient),
             self.make_batches(parts["train"]),
-            optimizer=optax.adam(self.training.learning_rate),
+            optimizer=getattr(optax, self.training.optimizer)(self.training.learning_rate),
             steps=self.training.steps,
             key=jax.random.key(self.seed + 1),
             loss_state=(coefficient.init(), jnp.zeros((), jnp.int32)),
@@ -208,7 +210,7 @@ class AbstractDynamicsExperiment(AbstractExperiment):
         write_table(
             folder / "summary.csv", [{"metric": name, "value": value} for name, value in summary.items()]
         )
-        if self.regularization.evaluations is not None:
+        if self.regularization.method == "budget":
             print(coefficient.report(state))
         if unfinished:
             print(

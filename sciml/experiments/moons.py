@@ -20,6 +20,7 @@ class Moons(AbstractDynamicsExperiment):
 
     name: ClassVar[str] = "moons-ffjord"
     summary: ClassVar[str] = "the density of two moons by FFJORD: vanilla, STEER, TayNODE, RNODE, ERNODE, ..."
+    budget: ClassVar[float] = 20.0
     coefficients: ClassVar[dict[str, float]] = {
         "taynode": 1e-4,
         "rnode": 1e-2,
@@ -27,7 +28,7 @@ class Moons(AbstractDynamicsExperiment):
         "er2": 0.1,
         "sr": 1e-2,
         "er-sr": 1.0,
-        "local": 10.0,
+        "local-uniform": 10.0,
         "local-steps": 3.0,
     }
 

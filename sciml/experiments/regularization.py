@@ -1,11 +1,24 @@
 """By which penalty an experiment trains: the methods that are compared, on the same solver at the same tolerance."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 from .. import diffeqs
 
-Method = Literal["vanilla", "steer", "taynode", "rnode", "er", "er2", "sr", "er-sr", "local", "local-steps"]
+Method = Literal[
+    "vanilla",
+    "steer",
+    "taynode",
+    "rnode",
+    "er",
+    "er2",
+    "sr",
+    "er-sr",
+    "local-uniform",
+    "local-steps",
+    "budget",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,39 +26,38 @@ class Regularization:
     """A penalty on how hard a model is to solve, and its weight."""
 
     method: Method = "vanilla"
-    """vanilla: none. er, er2, sr: solver error, its square, stiffness (ERNODE, SRNODE). local: one step drawn at
-    random (LRNDE). steer, taynode, rnode: the comparators."""
+    """vanilla: none. er, er2, sr: solver error, its square, stiffness (ERNODE, SRNODE). local-uniform, local-steps: one
+    step drawn at random (LRNDE). budget: er2 with a weight that adapts. steer, taynode, rnode: the comparators."""
     coefficient: float | None = None
     """The weight of the penalty; by default the experiment's, chosen on validation data."""
     final_coefficient: float | None = None
     """The weight at the end, to which it falls or grows exponentially; by default it stays."""
     evaluations: float | None = None
-    """A budget: adapt the weight until a solve takes so many evaluations of the field."""
+    """budget: so many evaluations of the field; by default half of what vanilla takes."""
     loss_limit: float | None = None
-    """With a budget: the largest training loss that is still accepted."""
+    """budget: the largest training loss that is still accepted."""
     taylor_order: int = 2
     """taynode: which derivative of the solution is penalized."""
     steer_width: float = 0.5
     """steer: by how much the end time varies, or the part of a gap by which times of observation do."""
 
     def __post_init__(self):
-        plain = self.method in ("vanilla", "steer")
-        given = {"coefficient", "final_coefficient", "evaluations"} - {
-            name
-            for name in ("coefficient", "final_coefficient", "evaluations")
-            if getattr(self, name) is None
-        }
-        if plain and given:
+        weights = [name for name in ("coefficient", "final_coefficient") if getattr(self, name) is not None]
+        if self.method in ("vanilla", "steer") and weights:
             raise ValueError(
-                f"{self.method} has no penalty, and {sorted(given)[0]} was given; expected none. Choose a method "
-                "with a penalty, such as --method er."
+                f"{self.method} has no penalty, and {weights[0]} was given; expected none. Choose a method with a "
+                "penalty, such as --method er."
             )
-        if self.evaluations is not None and self.final_coefficient is not None:
+        for name in ("evaluations", "loss_limit"):
+            if self.method != "budget" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} belongs to a budget, and the method is {self.method}. Use --method budget."
+                )
+        if self.method == "budget" and self.final_coefficient is not None:
             raise ValueError(
-                "evaluations adapts the weight, final_coefficient prescribes it; expected one of them. Leave one out."
+                "budget adapts the weight, and final_coefficient prescribes it; expected one of them. Leave "
+                "final_coefficient out, or choose --method er2."
             )
-        if self.loss_limit is not None and self.evaluations is None:
-            raise ValueError("loss_limit belongs to a budget, and there is none. Give evaluations, too.")
 
     @property
     def label(self) -> str:
@@ -55,9 +67,11 @@ class Regularization:
             label += f"-{self.coefficient:g}"
         if self.final_coefficient is not None:
             label += f"-to-{self.final_coefficient:g}"
-        return label if self.evaluations is None else f"{label}-budget-{self.evaluations:g}"
+        return label if self.evaluations is None else f"{label}-of-{self.evaluations:g}"
 
-    def build(self, *, stochastic: bool, select=None) -> tuple[diffeqs.AbstractRegularizer, ...]:
+    def build(
+        self, *, stochastic: bool, select: Callable[[Any], Any] | None = None
+    ) -> tuple[diffeqs.AbstractRegularizer, ...]:
         """The penalties, to be added up.
 
         **Arguments:**
@@ -72,7 +86,7 @@ class Regularization:
         if stochastic and self.method in ("taynode", "rnode", "sr", "er-sr"):
             raise ValueError(
                 f"{self.method} is for ordinary differential equations; this experiment's is stochastic, and its "
-                "solver shows no stiffness. Expected vanilla, steer, er, er2, local or local-steps."
+                "solver shows no stiffness. Expected vanilla, steer, er, er2, local-uniform, local-steps or budget."
             )
         look = {} if select is None else {"select": select}
         error, squared = diffeqs.ErrorEstimate(), diffeqs.ErrorEstimate(power=2, scaled=False)
@@ -85,18 +99,20 @@ class Regularization:
             "rnode": lambda: (diffeqs.KineticEnergy(**look), diffeqs.JacobianNorm(**look)),
             "er": lambda: (error,),
             "er2": lambda: (squared,),
+            "budget": lambda: (squared,),
             "sr": lambda: (diffeqs.StiffnessEstimate(),),
             "er-sr": lambda: (error, diffeqs.StiffnessEstimate(relative=True)),
-            "local": lambda: (diffeqs.LocalErrorEstimate(step=step),),
+            "local-uniform": lambda: (diffeqs.LocalErrorEstimate(step=step),),
             "local-steps": lambda: (diffeqs.LocalErrorEstimate(sampling=diffeqs.SolverSteps(), step=step),),
         }[self.method]()
 
-    def schedule(self, default: float, steps: int) -> diffeqs.AbstractCoefficient:
+    def schedule(self, default: float, evaluations: float, steps: int) -> diffeqs.AbstractCoefficient:
         """How the weight moves during training.
 
         **Arguments:**
 
         - `default`: the experiment's weight for this method.
+        - `evaluations`: the experiment's budget.
         - `steps`: of the optimizer.
 
         **Returns:** the coefficient.
@@ -104,8 +120,9 @@ class Regularization:
         **Raises:** `ValueError` for a weight that is negative or not finite.
         """
         initial = default if self.coefficient is None else self.coefficient
-        if self.evaluations is not None:
-            return diffeqs.StepBudget(self.evaluations, initial=initial, loss_limit=self.loss_limit)
+        if self.method == "budget":
+            target = evaluations if self.evaluations is None else self.evaluations
+            return diffeqs.StepBudget(target, initial=initial, loss_limit=self.loss_limit)
         if self.final_coefficient is not None:
             return diffeqs.ExponentialAnnealing(initial, self.final_coefficient, steps)
         return diffeqs.Constant(initial)

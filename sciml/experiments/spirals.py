@@ -64,6 +64,7 @@ class SpiralODE(AbstractDynamicsExperiment):
     summary: ClassVar[str] = (
         "spirals from many starts by a neural ODE: vanilla, STEER, TayNODE, RNODE, ERNODE, ..."
     )
+    budget: ClassVar[float] = 100.0
     coefficients: ClassVar[dict[str, float]] = {
         "taynode": 1e-6,
         "rnode": 1e-5,
@@ -71,7 +72,7 @@ class SpiralODE(AbstractDynamicsExperiment):
         "er2": 1e-3,
         "sr": 1e-4,
         "er-sr": 1e-3,
-        "local": 1e-2,
+        "local-uniform": 1e-2,
         "local-steps": 1e-2,
     }
 
@@ -148,7 +149,13 @@ class SpiralSDE(AbstractDynamicsExperiment):
 
     name: ClassVar[str] = "spiral-nsde"
     summary: ClassVar[str] = "mean and variance of a noisy spiral by a neural SDE: vanilla, ERNSDE, LRNDE"
-    coefficients: ClassVar[dict[str, float]] = {"er": 0.2, "er2": 0.1, "local": 0.2, "local-steps": 0.2}
+    budget: ClassVar[float] = 150.0
+    coefficients: ClassVar[dict[str, float]] = {
+        "er": 0.2,
+        "er2": 0.1,
+        "local-uniform": 0.2,
+        "local-steps": 0.2,
+    }
 
     seed: int = 0
     """Of the initial weights and the noise."""
@@ -168,7 +175,7 @@ class SpiralSDE(AbstractDynamicsExperiment):
     """What the solver tries first."""
     regularization: Regularization = Regularization()
     """The method."""
-    training: Training = Training(steps=250, batch_size=100, learning_rate=1e-2)
+    training: Training = Training(steps=250, batch_size=100, optimizer="adabelief", learning_rate=1e-2)
     """How to train; a batch is so many paths."""
 
     @classmethod

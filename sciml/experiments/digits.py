@@ -62,8 +62,10 @@ class DigitsODE(_AbstractDigits):
         "er2": 1.0,
         "sr": 0.03,
         "er-sr": 1.0,
-        "local-uniform": 10.0,
-        "local-steps": 3.0,
+        "local-uniform": 1.0,
+        "local-steps": 1.0,
+        "local-hairer": 100.0,
+        "budget": 1.0,
     }
 
     seed: int = 0

@@ -28,8 +28,10 @@ class Moons(AbstractDynamicsExperiment):
         "er2": 0.1,
         "sr": 1e-2,
         "er-sr": 1.0,
-        "local-uniform": 10.0,
-        "local-steps": 3.0,
+        "local-uniform": 1.0,
+        "local-steps": 1.0,
+        "local-hairer": 100.0,
+        "budget": 1.0,
     }
 
     seed: int = 0

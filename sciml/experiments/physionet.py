@@ -24,8 +24,8 @@ class PhysioNet(AbstractDynamicsExperiment):
     name: ClassVar[str] = "physionet-latent-ode"
     summary: ClassVar[str] = (
         "masked series by a latent ODE: vanilla, STEER, TayNODE, RNODE, ERNODE, SRNODE, LRNDE"
-    budget: ClassVar[float] = 50.0
     )
+    budget: ClassVar[float] = 50.0
     coefficients: ClassVar[dict[str, float]] = {
         "taynode": 1e-3,
         "rnode": 1e-2,
@@ -33,8 +33,10 @@ class PhysioNet(AbstractDynamicsExperiment):
         "er2": 1.0,
         "sr": 0.3,
         "er-sr": 10.0,
-        "local-uniform": 100.0,
-        "local-steps": 30.0,
+        "local-uniform": 10.0,
+        "local-steps": 10.0,
+        "local-hairer": 100.0,
+        "budget": 10.0,
     }
 
     seed: int = 0

@@ -27,7 +27,8 @@ class Regularization:
 
     method: Method = "vanilla"
     """vanilla: none. er, er2, sr: solver error, its square, stiffness (ERNODE, SRNODE). local-uniform, local-steps: one
-    step drawn at random (LRNDE). budget: er2 with a weight that adapts. steer, taynode, rnode: the comparators."""
+    of the solver's steps drawn at random, weighted so that its mean is er (LRNDE); local-hairer: LRNDE as published.
+    budget: er2 with a weight that adapts. steer, taynode, rnode: the comparators."""
     coefficient: float | None = None
     """The weight of the penalty; by default the experiment's, chosen on validation data."""
     final_coefficient: float | None = None
@@ -83,15 +84,14 @@ class Regularization:
 
         **Raises:** `ValueError` for a method that is for ordinary equations only.
         """
-        if stochastic and self.method in ("taynode", "rnode", "sr", "er-sr"):
+        if stochastic and self.method in ("taynode", "rnode", "sr", "er-sr", "local-hairer"):
             raise ValueError(
                 f"{self.method} is for ordinary differential equations; this experiment's is stochastic, and its "
                 "solver shows no stiffness. Expected vanilla, steer, er, er2, local-uniform, local-steps or budget."
             )
         look = {} if select is None else {"select": select}
         error, squared = diffeqs.ErrorEstimate(), diffeqs.ErrorEstimate(power=2, scaled=False)
-        # The solver's own step where there is noise, on the same path of it.
-        step = diffeqs.SolverStep() if stochastic else diffeqs.HairerStep()
+        own = {"step": diffeqs.SolverStep(), "weighted": True}
         return {
             "vanilla": lambda: (),
             "steer": lambda: (),
@@ -102,8 +102,9 @@ class Regularization:
             "budget": lambda: (squared,),
             "sr": lambda: (diffeqs.StiffnessEstimate(),),
             "er-sr": lambda: (error, diffeqs.StiffnessEstimate(relative=True)),
-            "local-uniform": lambda: (diffeqs.LocalErrorEstimate(step=step),),
-            "local-steps": lambda: (diffeqs.LocalErrorEstimate(sampling=diffeqs.SolverSteps(), step=step),),
+            "local-uniform": lambda: (diffeqs.LocalErrorEstimate(**own),),
+            "local-steps": lambda: (diffeqs.LocalErrorEstimate(sampling=diffeqs.SolverSteps(), **own),),
+            "local-hairer": lambda: (diffeqs.LocalErrorEstimate(),),
         }[self.method]()
 
     def schedule(self, default: float, evaluations: float, steps: int) -> diffeqs.AbstractCoefficient:

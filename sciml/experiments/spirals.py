@@ -72,8 +72,10 @@ class SpiralODE(AbstractDynamicsExperiment):
         "er2": 1e-3,
         "sr": 1e-4,
         "er-sr": 1e-3,
-        "local-uniform": 1e-2,
-        "local-steps": 1e-2,
+        "local-uniform": 0.001,
+        "local-steps": 0.001,
+        "local-hairer": 100.0,
+        "budget": 0.001,
     }
 
     seed: int = 0

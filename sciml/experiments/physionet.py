@@ -43,6 +43,8 @@ class PhysioNet(AbstractDynamicsExperiment):
     """Of the initial weights, the order of the batches, and all that is drawn."""
     noise: float = 0.05
     """The standard deviation of an observation in the likelihood, in units of a channel's range."""
+    oscillators: int = 1
+    """Of the simulated system behind the series."""
     latent: int = 20
     """Components of the latent state."""
     horizon: float = 10.0
@@ -74,11 +76,11 @@ class PhysioNet(AbstractDynamicsExperiment):
     @classmethod
     def data_fields(cls):
         """See `AbstractExperiment.data_fields`."""
-        return ("split", "horizon")
+        return ("oscillators", "split", "horizon")
 
     def make_data(self):
         """Simulated series; see `AbstractDynamicsExperiment.make_data`."""
-        system = draw_oscillators()
+        system = draw_oscillators(self.oscillators)
         # One draw for each part: a series has no seed of its own.
         drawn = {
             name: simulate_irregular(len(seeds), seed=seeds.start, system=system).series

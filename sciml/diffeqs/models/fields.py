@@ -145,6 +145,9 @@ class TanhStack(eqx.Module):
 
         h <- tanh(y);    h <- tanh(V_i tanh(W_i h + b_i) + c_i)    for i = 1, ..., blocks
 
+    Weights begin as Glorot and Bengio have them, biases at 0, as in the framework it was published with. With
+    Equinox's own, smaller ones, so many layers leave a rate that hardly depends on the state.
+
     **Arguments:**
 
     - `dim`: the number of components of the state.
@@ -163,8 +166,8 @@ class TanhStack(eqx.Module):
     def __init__(self, dim: int, *, width: int = 50, blocks: int = 4, key: PRNGKeyArray):
         check_sizes("TanhStack", dim=dim, width=width, blocks=blocks)
         keys = jax.random.split(key, (blocks, 2))
-        self.wide = tuple(eqx.nn.Linear(dim, width, key=pair[0]) for pair in keys)
-        self.narrow = tuple(eqx.nn.Linear(width, dim, key=pair[1]) for pair in keys)
+        self.wide = tuple(_draw_linear(dim, width, pair[0]) for pair in keys)
+        self.narrow = tuple(_draw_linear(width, dim, pair[1]) for pair in keys)
 
     def __call__(
         self, t: Float[Array, ""], y: Float[Array, " dim"], args: Any = None
@@ -186,6 +189,13 @@ class TanhStack(eqx.Module):
         for wide, narrow in zip(self.wide, self.narrow, strict=True):
             y = jnp.tanh(narrow(jnp.tanh(wide(y))))
         return y
+
+
+def _draw_linear(inputs: int, outputs: int, key: PRNGKeyArray) -> eqx.nn.Linear:
+    """A linear map with Glorot's uniform weights and no bias at first."""
+    blank = eqx.nn.Linear(inputs, outputs, key=key)
+    weight = jax.nn.initializers.glorot_uniform()(key, blank.weight.shape, blank.weight.dtype)
+    return eqx.tree_at(lambda m: (m.weight, m.bias), blank, (weight, jnp.zeros_like(blank.bias)))
 
 
 class ConcatSquash(eqx.Module):

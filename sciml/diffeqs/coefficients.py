@@ -109,8 +109,8 @@ class ExponentialAnnealing(AbstractCoefficient):
 
     def value(self, state):
         """The weight at this step."""
-        part = jnp.minimum(state / self.steps, 1)
-        return jnp.asarray(self.initial, float) * (self.final / self.initial) ** part
+        part = jnp.minimum(state.astype(float) / self.steps, 1)
+        return jnp.asarray(self.initial, float) ** (1 - part) * self.final**part
 
     def update(self, state, *, evaluations, loss):
         """One step more."""

@@ -16,6 +16,7 @@ from .regularizers import AbstractRegularizer, ErrorEstimate, StiffnessEstimate
 from .solve import RegularizedSolution, is_finished, solve
 from .sri import SOSRI, SOSRI2, SRIW1
 from .steer import Steer
+from .step_budget import BudgetReport, BudgetResult, StepBudget
 
 __all__ = [
     "SOSRI",
@@ -24,6 +25,8 @@ __all__ = [
     "AbstractCoefficient",
     "AbstractReduction",
     "AbstractRegularizer",
+    "BudgetReport",
+    "BudgetResult",
     "Constant",
     "ErrorEstimate",
     "ExponentialAnnealing",
@@ -39,6 +42,7 @@ __all__ = [
     "SolverStep",
     "SolverSteps",
     "Steer",
+    "StepBudget",
     "StiffnessEstimate",
     "Sum",
     "TaylorDerivative",

@@ -156,7 +156,7 @@ class DigitsSDE(_AbstractDigits):
     """Of the noise, at test."""
     regularization: Regularization = Regularization()
     """The method."""
-    training: Training = Training(steps=400, learning_rate=1e-2)
+    training: Training = Training(steps=300, learning_rate=1e-2)
     """How to train."""
 
     @classmethod

@@ -69,11 +69,13 @@ class AbstractDynamicsExperiment(AbstractExperiment):
     """An experiment whose model is a neural differential equation.
 
     A subclass is a frozen dataclass with at least the fields `seed`, `regularization` and `training`; it says what the
-    data is, what the model is, and what is made of a batch.
+    data is, what the model is, and what is made of a batch. Its class variables are the weight of each method's penalty
+    at the end of training, by how much weights grow until then, and the evaluations of a budget.
     """
 
     coefficients: ClassVar[dict[str, float]]
     budget: ClassVar[float]
+    growth: ClassVar[float] = 1.0
     measured_on: ClassVar[str] = (
         "samples that were used for nothing else; evaluations are those of the solver on them"
     )
@@ -180,7 +182,7 @@ class AbstractDynamicsExperiment(AbstractExperiment):
         """Train by the method; see `AbstractExperiment.train`."""
         parts = self._load(data)
         default = self.coefficients.get(self.regularization.method, 0.0)
-        coefficient = self.regularization.schedule(default, self.budget, self.training.steps)
+        coefficient = self.regularization.schedule(default, self.growth, self.budget, self.training.steps)
         result = training.fit(
             self.build(parts["train"]),
             self._make_loss(coefficient),

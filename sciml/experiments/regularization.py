@@ -30,9 +30,10 @@ class Regularization:
     of the solver's steps drawn at random, weighted so that its mean is er (LRNDE); local-hairer: LRNDE as published.
     budget: er2 with a weight that adapts. steer, taynode, rnode: the comparators."""
     coefficient: float | None = None
-    """The weight of the penalty; by default the experiment's, chosen on validation data."""
+    """The weight of the penalty; by default the experiment's, chosen on validation data. Where the experiment lets
+    weights grow, that at the end."""
     final_coefficient: float | None = None
-    """The weight at the end, to which it falls or grows exponentially; by default it stays."""
+    """The weight at the end, to which it falls or grows exponentially from coefficient."""
     evaluations: float | None = None
     """budget: so many evaluations of the field; by default half of what vanilla takes."""
     loss_limit: float | None = None
@@ -107,12 +108,15 @@ class Regularization:
             "local-hairer": lambda: (diffeqs.LocalErrorEstimate(),),
         }[self.method]()
 
-    def schedule(self, default: float, evaluations: float, steps: int) -> diffeqs.AbstractCoefficient:
+    def schedule(
+        self, default: float, growth: float, evaluations: float, steps: int
+    ) -> diffeqs.AbstractCoefficient:
         """How the weight moves during training.
 
         **Arguments:**
 
-        - `default`: the experiment's weight for this method.
+        - `default`: the experiment's weight for this method, at the end.
+        - `growth`: by how much the weight has grown then, if it is not prescribed.
         - `evaluations`: the experiment's budget.
         - `steps`: of the optimizer.
 
@@ -126,4 +130,6 @@ class Regularization:
             return diffeqs.StepBudget(target, initial=initial, loss_limit=self.loss_limit)
         if self.final_coefficient is not None:
             return diffeqs.ExponentialAnnealing(initial, self.final_coefficient, steps)
+        if growth != 1 and initial > 0:
+            return diffeqs.ExponentialAnnealing(initial / growth, initial, steps)
         return diffeqs.Constant(initial)

@@ -43,7 +43,7 @@ class RecordingAdjoint(diffrax.AbstractAdjoint):
     def __check_init__(self):
         through = [r for r in self.regularizers if r.differentiates_steps()]
         if through and type(self.adjoint) not in _FOLLOWED:
-            raise ValueError(_refuse(type(self.adjoint).__name__, type(through[0]).__name__))
+            raise ValueError(_refuse(type(self.adjoint).__name__, through[0]))
 
     def loop(self, *, args, terms, solver, stepsize_controller, init_state, t0, t1, **kwargs):
         """As `diffrax.AbstractAdjoint.loop`, called by diffrax.
@@ -256,10 +256,13 @@ def _count(problem: Problem, state: Any, starts: Any, jumps: Any) -> tuple[Array
     return (None, None) if cost is None else cost.count(state.num_steps, starts, jumps)
 
 
-def _refuse(adjoint: str, regularizer: str) -> str:
+def _refuse(adjoint: str, regularizer: AbstractRegularizer) -> str:
+    name = type(regularizer).__name__
+    other = "use sciml.diffeqs.LocalErrorEstimate(), which any adjoint can follow"
+    if hasattr(regularizer, "detach_state"):
+        other = f"leave {name}(detach_state=True), which any adjoint can follow"
     return (
-        f"{regularizer} is a function of the solver's own steps, and {adjoint} does not differentiate those: its "
+        f"{name} is a function of the solver's own steps, and {adjoint} does not differentiate those: its "
         "gradient would silently be 0, or wrong. Use adjoint=diffrax.RecursiveCheckpointAdjoint() (the default), "
-        "DirectAdjoint(), ForwardMode() or sciml.diffeqs.FrozenSteps(); or keep the adjoint and use "
-        "sciml.diffeqs.LocalErrorEstimate(), which any adjoint can follow."
+        f"DirectAdjoint(), ForwardMode() or sciml.diffeqs.FrozenSteps(); or keep the adjoint and {other}."
     )

@@ -309,7 +309,9 @@ def check_tolerances(owner: str, rtol: float | None, atol: float | None) -> None
     **Raises:** `ValueError`.
     """
     for name, value in {"rtol": rtol, "atol": atol}.items():
-        if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
+        if value is None or eqx.is_array(value):  # an array may be traced: it is taken at its word
+            continue
+        if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
             raise ValueError(f"{owner} got {name}={value!r}; expected a finite number >= 0, such as 1e-6.")
     if rtol == 0 and atol == 0:
         raise ValueError(

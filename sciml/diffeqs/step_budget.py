@@ -197,7 +197,10 @@ class StepBudget(AbstractCoefficient):
         )
         change = self.proportional * (error - before) + self.integral * error
         too_high = jnp.asarray(False) if self.loss_limit is None else risk > self.loss_limit
-        change = jnp.where(too_high, jnp.minimum(change, -_RETREAT * self.integral), change)
+        # Raised again the more carefully, the more it had to be lowered of late: the loss answers slowly, too.
+        care = jnp.clip(1 - state.held_by_loss / _SHARE, 0.0, 1.0)
+        careful = jnp.where(change > 0, care * change, change)
+        change = jnp.where(too_high, jnp.minimum(change, -_RETREAT * self.integral), careful)
         smallest, largest = (jnp.log(jnp.asarray(bound, change.dtype)) for bound in self._bounds())
         moved = state.log_coefficient + jnp.clip(change, -self.rate, self.rate)
         long = jnp.maximum(1 / count, 1 / (_MEMORY * self.smoothing))

@@ -37,9 +37,20 @@ class Training:
     optimizer: Literal["adam", "adamax", "adabelief"] = "adam"
     """Which one."""
     learning_rate: float = 3e-3
-    """Constant, so that the last steps show what a method costs."""
+    """The learning rate."""
+    decay: bool = False
+    """Whether it falls to nothing, as a cosine; else it stays, so that the last steps show what a method costs."""
     clip: float | None = None
     """The largest gradient norm."""
+
+    def build(self) -> optax.GradientTransformation:
+        """The optimizer.
+
+        **Returns:** a transformation of optax.
+        """
+        rate = self.learning_rate
+        rate = optax.cosine_decay_schedule(rate, self.steps) if self.decay else rate
+        return getattr(optax, self.optimizer)(rate)
 
 
 class Outcome(NamedTuple):
@@ -187,7 +198,7 @@ class AbstractDynamicsExperiment(AbstractExperiment):
             self.build(parts["train"]),
             self._make_loss(coefficient),
             self.make_batches(parts["train"]),
-            optimizer=getattr(optax, self.training.optimizer)(self.training.learning_rate),
+            optimizer=self.training.build(),
             steps=self.training.steps,
             key=jax.random.key(self.seed + 1),
             loss_state=(coefficient.init(), jnp.zeros((), jnp.int32)),

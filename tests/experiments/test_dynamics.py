@@ -112,9 +112,6 @@ def test_training_goes_on_where_it_was_stopped(tmp_path):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     experiment.train(whole, progress=False)
 
-    class Stop(Exception):
-        pass
-
     class Stopping(type(experiment)):
         name = experiment.name
 
@@ -123,12 +120,12 @@ def test_training_goes_on_where_it_was_stopped(tmp_path):
 
             def batch(step):
                 if step == 5:
-                    raise Stop
+                    raise KeyboardInterrupt
                 return batches(step)
 
             return batch
 
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         Stopping(**vars(experiment)).train(halves, progress=False)
     experiment.train(halves, resume=True, progress=False)
     assert (whole / "training.csv").read_text() == (halves / "training.csv").read_text()

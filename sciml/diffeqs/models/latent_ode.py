@@ -78,16 +78,18 @@ class BackwardEncoder(eqx.Module):
 
         **Returns:** the mean and the standard deviation of the latent state at the first time, `(latent,)` each.
         """
-        gaps = jnp.append(jnp.diff(times), 0).astype(values.dtype)
-        seen = mask.astype(values.dtype)
-        inputs = jnp.concatenate([jnp.where(mask, values, 0), seen, gaps[:, None]], axis=1)
+        # Data in single precision may meet weights in double.
+        dtype = jnp.result_type(values, self.update.layers[0].weight)
+        gaps = jnp.append(jnp.diff(times), 0).astype(dtype)
+        seen = mask.astype(dtype)
+        inputs = jnp.concatenate([jnp.where(mask, values, 0).astype(dtype), seen, gaps[:, None]], axis=1)
 
         def step(h, given):
             x, observed = given
             moved = jnp.where(observed, self._move(*h, x), jnp.stack(h))
             return (moved[0], moved[1]), None
 
-        start = jnp.zeros(self.update.out_size, values.dtype)
+        start = jnp.zeros(self.update.out_size, dtype)
         (m, s), _ = jax.lax.scan(step, (start, start), (inputs, jnp.any(mask, axis=1)), reverse=True)
         mean, raw = jnp.split(self.posterior(jnp.concatenate([m, s])), 2)
         # The deviation must be positive; its absolute value, as published, has no derivative at 0.

@@ -58,7 +58,7 @@ class PhysioNet(AbstractDynamicsExperiment):
     """How many series for what."""
     regularization: Regularization = Regularization()
     """The method."""
-    training: Training = Training(steps=1200, batch_size=50, learning_rate=3e-3, decay=True)
+    training: Training = Training(steps=1500, batch_size=50, learning_rate=3e-3)
     """How to train."""
 
     @classmethod

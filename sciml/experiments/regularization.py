@@ -116,7 +116,7 @@ class Regularization:
         **Arguments:**
 
         - `default`: the experiment's weight for this method, at the end.
-        - `growth`: by how much the weight has grown then, if it is not prescribed.
+        - `growth`: by how much the weight grows in the first half of training, if it is not prescribed.
         - `evaluations`: the experiment's budget.
         - `steps`: of the optimizer.
 
@@ -131,5 +131,5 @@ class Regularization:
         if self.final_coefficient is not None:
             return diffeqs.ExponentialAnnealing(initial, self.final_coefficient, steps)
         if growth != 1 and initial > 0:
-            return diffeqs.ExponentialAnnealing(initial / growth, initial, steps)
+            return diffeqs.ExponentialAnnealing(initial / growth, initial, max(1, steps // 2))
         return diffeqs.Constant(initial)

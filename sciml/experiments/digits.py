@@ -54,18 +54,18 @@ class DigitsODE(_AbstractDigits):
 
     name: ClassVar[str] = "digits-node"
     summary: ClassVar[str] = "digits by a neural ODE: vanilla, STEER, TayNODE, RNODE, ERNODE, SRNODE, LRNDE"
-    budget: ClassVar[float] = 25.0
+    budget: ClassVar[float] = 28.0
     coefficients: ClassVar[dict[str, float]] = {
-        "taynode": 1e-3,
-        "rnode": 1e-3,
+        "taynode": 1e-4,
+        "rnode": 1e-4,
         "er": 1.0,
         "er2": 1.0,
-        "sr": 0.03,
+        "sr": 0.1,
         "er-sr": 1.0,
         "local-uniform": 1.0,
         "local-steps": 1.0,
         "local-hairer": 100.0,
-        "budget": 1.0,
+        "budget": 1e-3,
     }
 
     seed: int = 0
@@ -130,12 +130,13 @@ class DigitsSDE(_AbstractDigits):
 
     name: ClassVar[str] = "digits-nsde"
     summary: ClassVar[str] = "digits by a neural SDE: vanilla, STEER, ERNSDE, LRNDE"
-    budget: ClassVar[float] = 62.0
+    budget: ClassVar[float] = 60.0
     coefficients: ClassVar[dict[str, float]] = {
         "er": 1.0,
         "er2": 0.1,
-        "local-uniform": 3.0,
-        "local-steps": 3.0,
+        "local-uniform": 1.0,
+        "local-steps": 1.0,
+        "budget": 1e-3,
     }
 
     seed: int = 0

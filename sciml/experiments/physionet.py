@@ -25,7 +25,7 @@ class PhysioNet(AbstractDynamicsExperiment):
     summary: ClassVar[str] = (
         "masked series by a latent ODE: vanilla, STEER, TayNODE, RNODE, ERNODE, SRNODE, LRNDE"
     )
-    budget: ClassVar[float] = 40.0
+    budget: ClassVar[float] = 70.0
     growth: ClassVar[float] = 1e4  # penalized from the start, it does not learn to oscillate
     coefficients: ClassVar[dict[str, float]] = {
         "taynode": 1e-3,

@@ -157,6 +157,7 @@ class SpiralSDE(AbstractDynamicsExperiment):
         "er2": 0.1,
         "local-uniform": 0.2,
         "local-steps": 0.2,
+        "budget": 0.1,
     }
 
     seed: int = 0

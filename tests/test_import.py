@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_SECONDS = 2.0
-ROOMS = ("sciml.pdes", "sciml.nn", "sciml.data", "sciml.training")
-OPTIONAL = ("h5py", "tyro", "orbax", "tqdm", "matplotlib", "jaxopt")
+ROOMS = ("sciml.pdes", "sciml.nn", "sciml.data", "sciml.training", "sciml.diffeqs")
+OPTIONAL = ("h5py", "tyro", "orbax", "tqdm", "matplotlib", "jaxopt", "sklearn")
 
 PROGRAM = """
 import importlib, json, sys, time

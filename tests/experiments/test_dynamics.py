@@ -72,13 +72,13 @@ def test_generated_data_is_the_data(run, tmp_path):
     for part, arrays in made.items():
         for key, array in arrays.items():
             np.testing.assert_array_equal(array, read[part][key])
+    other = find_experiment("moons-ffjord" if name != "moons-ffjord" else "spiral-node").sized("smoke")
     with pytest.raises(ValueError, match="holds the data of"):
-        other = "moons-ffjord" if name != "moons-ffjord" else "spiral-node"
-        find_experiment(other).sized("smoke")._load(file)
+        other._load(file)
 
 
 def test_two_methods_are_compared(folder, run, capsys):
-    name, method, out = run
+    name, _, out = run
     if name != "digits-nsde":
         pytest.skip("one experiment is enough")
     other = folder / "vanilla"

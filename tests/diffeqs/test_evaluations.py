@@ -1,0 +1,126 @@
+"""The counts of evaluations against calls that were counted on the host, at run time (exact)."""
+
+import functools
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import pytest
+
+from sciml.diffeqs import SOSRI, SOSRI2, SRIW1
+from tests.diffeqs.problems import ARGS, DT0, PID, SmoothPath, diffusion, field, solve_here
+
+COUNTS = {"drift": 0, "diffusion": 0}
+LONG = 0.9
+"""A first step that is rejected."""
+
+
+def note(name, t):
+    def count(_):
+        COUNTS[name] += 1
+
+    jax.debug.callback(count, t)
+
+
+def counted_field(t, y, args):
+    note("drift", t)
+    return field(t, y, args)
+
+
+def counted_diffusion(t, y, args):
+    note("diffusion", t)
+    return lx.DiagonalLinearOperator(diffusion(t, y, args))
+
+
+def counted_constant(t, y, args):
+    note("diffusion", t)
+    return lx.DiagonalLinearOperator(0.3 * jnp.ones(2))
+
+
+PATH = SmoothPath(jax.random.key(0))
+DETERMINISTIC = diffrax.ODETerm(counted_field)
+GENERAL = diffrax.MultiTerm(DETERMINISTIC, diffrax.ControlTerm(counted_diffusion, PATH))
+ADDITIVE = diffrax.MultiTerm(DETERMINISTIC, diffrax.ControlTerm(counted_constant, PATH))
+FIXED = diffrax.ConstantStepSize()
+JUMP = diffrax.ClipStepSizeController(PID, jump_ts=[0.3, 0.7])
+
+
+def count(terms, solver, controller, dt0):
+    """Solve, and compare what is reported with what was called."""
+    solution = eqx.filter_jit(functools.partial(solve_here, ()))(
+        terms=terms, solver=solver, stepsize_controller=controller, dt0=dt0, args=ARGS
+    )
+    jax.block_until_ready(solution.ys)
+    jax.effects_barrier()
+    # The compiled program runs once more, so that calls while it was traced or compiled are not in the count.
+    COUNTS.update(drift=0, diffusion=0)
+    solution = eqx.filter_jit(functools.partial(solve_here, ()))(
+        terms=terms, solver=solver, stepsize_controller=controller, dt0=dt0, args=ARGS
+    )
+    jax.block_until_ready(solution.ys)
+    jax.effects_barrier()
+    return solution.stats, dict(COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("solver", "controller", "dt0"),
+    [
+        (diffrax.Tsit5(), PID, DT0),
+        (diffrax.Tsit5(), PID, LONG),
+        (diffrax.Tsit5(), JUMP, LONG),
+        (diffrax.Dopri8(), PID, DT0),
+        (diffrax.Heun(), PID, DT0),
+        (diffrax.HalfSolver(diffrax.Bosh3()), PID, LONG),
+        (diffrax.Euler(), FIXED, 0.1),
+        (diffrax.LeapfrogMidpoint(), FIXED, 0.1),
+        (diffrax.ReversibleHeun(), PID, LONG),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_evaluations_of_a_field(solver, controller, dt0):
+    stats, counts = count(DETERMINISTIC, solver, controller, dt0)
+    assert int(stats["num_evaluations"]) == counts["drift"]
+    assert int(stats["num_diffusion_evaluations"]) == 0
+    if dt0 == LONG:
+        assert stats["num_rejected_steps"] > 0
+
+
+@pytest.mark.parametrize(
+    ("terms", "solver", "controller"),
+    [
+        (GENERAL, SOSRI(), PID),
+        (GENERAL, SOSRI2(), PID),
+        (GENERAL, SRIW1(), PID),
+        (GENERAL, diffrax.Heun(), PID),
+        (GENERAL, diffrax.EulerHeun(), FIXED),
+        (GENERAL, diffrax.HalfSolver(diffrax.EulerHeun()), PID),
+        (GENERAL, diffrax.ItoMilstein(), FIXED),
+        (ADDITIVE, diffrax.ShARK(), PID),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_evaluations_of_drift_and_diffusion(terms, solver, controller):
+    stats, counts = count(terms, solver, controller, 0.1)
+    assert int(stats["num_evaluations"]) == counts["drift"]
+    assert int(stats["num_diffusion_evaluations"]) == counts["diffusion"]
+
+
+def test_what_is_not_known_is_not_claimed():
+    """diffrax does not say how often a root finder calls the field."""
+    stats = solve_here((), solver=diffrax.Kvaerno3()).stats
+    assert stats["num_evaluations"] is None
+    assert stats["num_steps"] > 0
+
+
+def test_each_sample_of_a_batch_has_its_own_count():
+    """Property: as if it had been solved alone, although under vmap all wait for the slowest."""
+    scales = jnp.array([0.2, 1.0, 8.0])
+
+    def run(scale):
+        return solve_here((), args=scale * ARGS).stats["num_evaluations"]
+
+    together = jax.vmap(run)(scales)
+    assert len(set(together.tolist())) > 1
+    assert together.tolist() == [int(run(scale)) for scale in scales]

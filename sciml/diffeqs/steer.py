@@ -13,9 +13,9 @@ class Steer(eqx.Module):
 
     The target stays what it was: the model must be right within a range of times, which keeps it from being stiff.
 
-    The text varies the end of a solve, `draw_end`. The code released with the text of 2021 also moves the times at which
-    a series is observed, which are evenly spaced there: all of them, by half a gap, and then cut off at both ends of the
-    interval. `jitter` does so, but for the first time, at which the solve begins, and for gaps of any length.
+    The text varies the end of a solve: `draw_end`. The code of Pal et al., 2021, arXiv:2105.03918, also moves the times
+    at which a series is observed, which are evenly spaced there: all of them, by up to half a gap, cut off at both ends
+    of the interval. `jitter` does so for gaps of any length, and leaves the first time, at which the solve begins.
 
     **Arguments:**
 
@@ -77,8 +77,8 @@ class Steer(eqx.Module):
 
         **Returns:** the times to solve for `(time,)`; the targets stay those of `times`.
 
-        **Raises:** `ValueError` for a width above 1, times of another shape, or, where they are known, times that do not
-        increase.
+        **Raises:** `ValueError` for a width above 1, times of another shape, or, where they are known, times that do
+        not increase.
         """
         if self.width > 1:
             raise ValueError(

@@ -86,8 +86,9 @@ def find_cost(solver: diffrax.AbstractSolver, terms: PyTree, expensive: bool, no
 _ONE_BY_ONE: dict[type, Cost] = {
     diffrax.Euler: Cost(1, 1),
     diffrax.EulerHeun: Cost(1, 2),
-    diffrax.ItoMilstein: Cost(1, 1),
-    diffrax.StratonovichMilstein: Cost(1, 1),
+    # Once for its value, and once more with its derivative.
+    diffrax.ItoMilstein: Cost(1, 2),
+    diffrax.StratonovichMilstein: Cost(1, 2),
     diffrax.LeapfrogMidpoint: Cost(1),
     diffrax.SemiImplicitEuler: Cost(1),
     diffrax.ReversibleHeun: Cost(1, 1, 1, 1, starts_once=True),

@@ -97,7 +97,9 @@ class FrozenSteps(diffrax.AbstractAdjoint):
         failed = jnp.logical_not(diffrax.is_okay(first.result))
         failure = diffrax.RESULTS.where(failed, _cut(first.result), diffrax.RESULTS.successful)
         final, aux = self.adjoint.loop(
-            stepsize_controller=_Replaying(stepsize_controller, steps, failure, kwargs["t1"]),
+            stepsize_controller=_Replaying(
+                stepsize_controller, steps, failure, kwargs["t1"], eqx.is_array(first.made_jump)
+            ),
             init_state=state,
             progress_meter=progress_meter,
             **kwargs,
@@ -105,6 +107,7 @@ class FrozenSteps(diffrax.AbstractAdjoint):
         final = dataclasses.replace(
             final,
             controller_state=controller_state,
+            made_jump=first.made_jump,
             num_steps=first.num_steps,
             num_accepted_steps=first.num_accepted_steps,
             num_rejected_steps=first.num_rejected_steps,
@@ -178,6 +181,7 @@ class _Replaying(_AbstractInstead):
     steps: _Steps
     failure: diffrax.RESULTS
     t1: Float[Array, ""]
+    jumps: bool = eqx.field(static=True)
 
     def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
         index, steps = controller_state, self.steps
@@ -185,7 +189,9 @@ class _Replaying(_AbstractInstead):
         tprev = jnp.where(last, t1, steps.starts[index + 1])
         tnext = jnp.where(last, self.t1, steps.ends[index + 1])
         result = diffrax.RESULTS.where(last, self.failure, diffrax.RESULTS.successful)
-        return index < steps.count, tprev, tnext, steps.jumps[index], index + 1, result
+        # Where no controller ever jumps, diffrax compiles less if it knows.
+        jump = steps.jumps[index] if self.jumps else False
+        return index < steps.count, tprev, tnext, jump, index + 1, result
 
 
 def _cut(tree: PyTree) -> Any:

@@ -44,20 +44,21 @@ DETERMINISTIC = diffrax.ODETerm(counted_field)
 GENERAL = diffrax.MultiTerm(DETERMINISTIC, diffrax.ControlTerm(counted_diffusion, PATH))
 ADDITIVE = diffrax.MultiTerm(DETERMINISTIC, diffrax.ControlTerm(counted_constant, PATH))
 FIXED = diffrax.ConstantStepSize()
+LOOSE = diffrax.PIDController(rtol=0.3, atol=0.3)
 JUMP = diffrax.ClipStepSizeController(PID, jump_ts=[0.3, 0.7])
 
 
 def count(terms, solver, controller, dt0):
     """Solve, and compare what is reported with what was called."""
     solution = eqx.filter_jit(functools.partial(solve_here, ()))(
-        terms=terms, solver=solver, stepsize_controller=controller, dt0=dt0, args=ARGS
+        terms=terms, solver=solver, stepsize_controller=controller, dt0=dt0, args=ARGS, max_steps=512
     )
     jax.block_until_ready(solution.ys)
     jax.effects_barrier()
     # The compiled program runs once more, so that calls while it was traced or compiled are not in the count.
     COUNTS.update(drift=0, diffusion=0)
     solution = eqx.filter_jit(functools.partial(solve_here, ()))(
-        terms=terms, solver=solver, stepsize_controller=controller, dt0=dt0, args=ARGS
+        terms=terms, solver=solver, stepsize_controller=controller, dt0=dt0, args=ARGS, max_steps=512
     )
     jax.block_until_ready(solution.ys)
     jax.effects_barrier()
@@ -90,21 +91,25 @@ def test_evaluations_of_a_field(solver, controller, dt0):
 @pytest.mark.parametrize(
     ("terms", "solver", "controller"),
     [
-        (GENERAL, SOSRI(), PID),
-        (GENERAL, SOSRI2(), PID),
-        (GENERAL, SRIW1(), PID),
-        (GENERAL, diffrax.Heun(), PID),
+        (GENERAL, SOSRI(), LOOSE),
+        (GENERAL, SOSRI2(), LOOSE),
+        (GENERAL, SRIW1(), LOOSE),
+        (GENERAL, diffrax.Heun(), LOOSE),
         (GENERAL, diffrax.EulerHeun(), FIXED),
-        (GENERAL, diffrax.HalfSolver(diffrax.EulerHeun()), PID),
+        (GENERAL, diffrax.HalfSolver(diffrax.EulerHeun()), LOOSE),
         (GENERAL, diffrax.ItoMilstein(), FIXED),
-        (ADDITIVE, diffrax.ShARK(), PID),
+        (GENERAL, diffrax.StratonovichMilstein(), FIXED),
+        (ADDITIVE, diffrax.ShARK(), LOOSE),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_evaluations_of_drift_and_diffusion(terms, solver, controller):
     stats, counts = count(terms, solver, controller, 0.1)
     assert int(stats["num_evaluations"]) == counts["drift"]
-    assert int(stats["num_diffusion_evaluations"]) == counts["diffusion"]
+    # For additive noise diffrax looks once, before the first step, whether the diffusion has a derivative. Nothing
+    # uses the value, so a diffusion that does not count its calls is not called for it.
+    looked = 1 if terms is ADDITIVE else 0
+    assert int(stats["num_diffusion_evaluations"]) == counts["diffusion"] - looked
 
 
 def test_what_is_not_known_is_not_claimed():

@@ -32,17 +32,17 @@ def test_a_rejected_step_that_met_nan_is_not_in_the_gradient():
     """Gradient: NaN without; with it, that of differences along the accepted steps, of solution and penalty."""
     rate = jnp.asarray(1.5)
 
-    def total(args, adjoint=FrozenSteps(), **kwargs):
-        solution = solve_root(args, adjoint, **kwargs)
+    def misfit(args, adjoint=None, **kwargs):
+        solution = solve_root(args, adjoint or FrozenSteps(), **kwargs)
         return jnp.sum(solution.ys) + solution.penalty[0]
 
     saved = solve_root(rate, PLAIN, saveat=diffrax.SaveAt(t0=True, steps=True))
     assert saved.stats["num_rejected_steps"] > 0
-    assert jnp.isnan(jax.grad(functools.partial(total, adjoint=PLAIN))(rate))
-    slope = jax.jit(jax.grad(total))(rate)
+    assert jnp.isnan(jax.grad(functools.partial(misfit, adjoint=PLAIN))(rate))
+    slope = jax.jit(jax.grad(misfit))(rate)
     times = saved.ts[: int(saved.stats["num_accepted_steps"]) + 1]
     fixed = {"stepsize_controller": diffrax.StepTo(times), "dt0": None, "adjoint": PLAIN}
-    exact = differentiate(functools.partial(total, **fixed), rate, tangents=(jnp.ones(()),))
+    exact = differentiate(functools.partial(misfit, **fixed), rate, tangents=(jnp.ones(()),))
     np.testing.assert_allclose(slope, exact, rtol=1e-6)
     # y = (1 - rate t / 2)^2, so dy/drate = -(1 - rate / 2) at t = 1.
     ends = jax.grad(lambda args: jnp.sum(solve_root(args, FrozenSteps()).ys))(rate)
@@ -75,23 +75,16 @@ def test_solution_and_statistics_are_the_same_to_the_bit(kwargs):
         assert same(solve_here(adjoint=FrozenSteps()), solve_here())
 
 
+def total(args, adjoint, saveat=diffrax.SaveAt(t1=True)):
+    """A loss on the solution with a penalty."""
+    solution = solve_here(ErrorEstimate(), args=args, adjoint=adjoint, saveat=saveat)
+    return jnp.sum(solution.ys**2) + solution.penalty
+
+
 def test_the_gradient_is_the_plain_one_where_that_is_defined():
-    """Gradient: both are derivatives along the same steps; also under vmap, forwards, and through a closure."""
-
-    def total(args, adjoint):
-        solution = solve_here(
-            ErrorEstimate(), args=args, adjoint=adjoint, saveat=diffrax.SaveAt(ts=[0.4, T1])
-        )
-        return jnp.sum(solution.ys**2) + solution.penalty
-
+    """Gradient: both are derivatives along the same steps; and what a closure holds has one, too."""
     one, two = (jax.jit(jax.grad(functools.partial(total, adjoint=a)))(ARGS) for a in (PLAIN, FrozenSteps()))
     np.testing.assert_allclose(one, two, rtol=1e-12)
-    several = jnp.stack([ARGS, 0.5 * ARGS])
-    both = jax.jit(jax.vmap(jax.grad(functools.partial(total, adjoint=FrozenSteps()))))(several)
-    np.testing.assert_allclose(both[0], one, rtol=1e-9)
-    forwards = FrozenSteps(diffrax.ForwardMode())
-    _, slope = jax.jvp(functools.partial(total, adjoint=forwards), (ARGS,), (jnp.ones(3),))
-    np.testing.assert_allclose(slope, jnp.sum(one), rtol=1e-9)
 
     def closed(scale):
         term = diffrax.ODETerm(lambda t, y, args: -scale * y)
@@ -99,6 +92,19 @@ def test_the_gradient_is_the_plain_one_where_that_is_defined():
 
     exact = -jnp.sum(Y0) * jnp.exp(-0.7)
     np.testing.assert_allclose(eqx.filter_grad(closed)(jnp.asarray(0.7)), exact, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_gradient_under_vmap_and_forwards():
+    """Gradient: as alone, and as backwards, also of states between the steps."""
+    loss = functools.partial(total, saveat=diffrax.SaveAt(ts=[0.4, T1]))
+    one = jax.jit(jax.grad(functools.partial(loss, adjoint=PLAIN)))(ARGS)
+    several = jnp.stack([ARGS, 0.5 * ARGS])
+    both = jax.jit(jax.vmap(jax.grad(functools.partial(loss, adjoint=FrozenSteps()))))(several)
+    np.testing.assert_allclose(both[0], one, rtol=1e-9)
+    forwards = FrozenSteps(diffrax.ForwardMode())
+    _, slope = jax.jvp(functools.partial(loss, adjoint=forwards), (ARGS,), (jnp.ones(3),))
+    np.testing.assert_allclose(slope, jnp.sum(one), rtol=1e-9)
 
 
 def test_it_needs_a_number_of_steps():

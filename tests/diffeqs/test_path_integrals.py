@@ -1,4 +1,4 @@
-"""TayNODE and RNODE: integrals along the path against an augmented equation, derivatives against nested ones (exact)."""
+"""TayNODE and RNODE: integrals against an augmented equation, derivatives against nested ones (exact)."""
 
 import functools
 

@@ -17,7 +17,7 @@ UNEVEN = jnp.array([0.0, 0.1, 0.15, 0.6, 1.0])
 
 
 def check_uniform(draws, low, high):
-    """Kolmogorov and Smirnov's distance; one in 1e5 such sets of uniform draws has a larger one; keys are fixed."""
+    """Kolmogorov and Smirnov's distance: that of a uniform sample is larger once in 1e5, and keys are fixed."""
     places = np.sort((np.asarray(draws) - low) / (high - low))
     assert places[0] >= 0
     assert places[-1] <= 1

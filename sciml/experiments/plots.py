@@ -126,16 +126,21 @@ def draw_curves_into(
 
     **Returns:** the axes.
     """
-    for color, (method, runs) in enumerate(curves.items()):
+    # matplotlib's ten colors come back after ten methods.
+    styles = ("-", "--", ":")
+    for place, (method, runs) in enumerate(curves.items()):
+        look = {"color": f"C{place % 10}", "linestyle": styles[place // 10 % len(styles)], "alpha": 0.8}
         for number, (x, y) in enumerate(runs):
-            label = None if number else method
-            ax.plot(x[curve.start :], y[curve.start :], color=f"C{color}", alpha=0.8, label=label)
+            ax.plot(x[curve.start :], y[curve.start :], label=None if number else method, **look)
     if curve.logarithmic:
         ax.set_yscale("log")
     ax.set_xlabel(curve.xlabel)
     ax.set_ylabel(curve.ylabel)
     ax.grid(alpha=0.3)
-    ax.legend()
+    if len(curves) > 4:
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        ax.legend()
     return ax
 
 

@@ -13,6 +13,7 @@ from sciml.diffeqs import ErrorEstimate, FrozenSteps
 from tests.diffeqs.problems import ARGS, DT0, PID, T1, Y0, differentiate, same, solve_here
 
 PLAIN = diffrax.RecursiveCheckpointAdjoint()
+END = diffrax.SaveAt(t1=True)
 JUMPS = diffrax.ClipStepSizeController(PID, jump_ts=[0.35])
 
 
@@ -75,7 +76,7 @@ def test_solution_and_statistics_are_the_same_to_the_bit(kwargs):
         assert same(solve_here(adjoint=FrozenSteps()), solve_here())
 
 
-def total(args, adjoint, saveat=diffrax.SaveAt(t1=True)):
+def total(args, adjoint, saveat=END):
     """A loss on the solution with a penalty."""
     solution = solve_here(ErrorEstimate(), args=args, adjoint=adjoint, saveat=saveat)
     return jnp.sum(solution.ys**2) + solution.penalty

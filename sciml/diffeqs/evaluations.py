@@ -22,6 +22,7 @@ class Cost(NamedTuple):
     - `drift`, `diffusion`: for each step, accepted or not.
     - `first_drift`, `first_diffusion`: more of them where the last stage of the step before cannot be used.
     - `starts_once`: whether a first step that is rejected and tried again need not begin anew.
+    - `begins`: how often a step that begins anew does so.
     """
 
     drift: int
@@ -29,6 +30,7 @@ class Cost(NamedTuple):
     first_drift: int = 0
     first_diffusion: int = 0
     starts_once: bool = False
+    begins: int = 1
 
     def count(self, steps: _Count, starts: _Count, jumps: _Count) -> tuple[_Count, _Count]:
         """What a solve has cost.
@@ -41,7 +43,7 @@ class Cost(NamedTuple):
 
         **Returns:** the evaluations of the field and those of the diffusion, scalars.
         """
-        begun = jumps + (1 if self.starts_once else starts)
+        begun = self.begins * jumps + (starts > 0 if self.starts_once else self.begins * starts)
         return (
             self.drift * steps + self.first_drift * begun,
             self.diffusion * steps + self.first_diffusion * begun,
@@ -64,9 +66,7 @@ def find_cost(solver: diffrax.AbstractSolver, terms: PyTree, expensive: bool, no
     if isinstance(solver, diffrax.HalfSolver):
         inner = find_cost(solver.solver, terms, expensive, noisy)
         # The two half steps and the whole one; the second half can use the last stage of the first.
-        return inner and Cost(
-            3 * inner.drift, 3 * inner.diffusion, 2 * inner.first_drift, 2 * inner.first_diffusion
-        )
+        return inner and inner._replace(drift=3 * inner.drift, diffusion=3 * inner.diffusion, begins=2)
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         return None
     if isinstance(solver, diffrax.AbstractERK):

@@ -98,7 +98,7 @@ class FrozenSteps(diffrax.AbstractAdjoint):
         failure = diffrax.RESULTS.where(failed, _cut(first.result), diffrax.RESULTS.successful)
         final, aux = self.adjoint.loop(
             stepsize_controller=_Replaying(
-                stepsize_controller, steps, failure, kwargs["t1"], eqx.is_array(first.made_jump)
+                stepsize_controller, steps, failure, eqx.is_array(first.made_jump)
             ),
             init_state=state,
             progress_meter=progress_meter,
@@ -180,18 +180,19 @@ class _Replaying(_AbstractInstead):
     controller: diffrax.AbstractAdaptiveStepSizeController
     steps: _Steps
     failure: diffrax.RESULTS
-    t1: Float[Array, ""]
     jumps: bool = eqx.field(static=True)
 
     def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
         index, steps = controller_state, self.steps
-        last = index + 1 >= steps.count
-        tprev = jnp.where(last, t1, steps.starts[index + 1])
-        tnext = jnp.where(last, self.t1, steps.ends[index + 1])
+        keep, last = index < steps.count, index + 1 >= steps.count
+        # Under vmap a solve that has ended goes on making steps that are forgotten: of no length, where it ended, since
+        # a longer one might leave the field's domain.
+        tprev = jnp.where(last, jnp.where(keep, t1, t0), steps.starts[index + 1])
+        tnext = jnp.where(last, tprev, steps.ends[index + 1])
         result = diffrax.RESULTS.where(last, self.failure, diffrax.RESULTS.successful)
         # Where no controller ever jumps, diffrax compiles less if it knows.
         jump = steps.jumps[index] if self.jumps else False
-        return index < steps.count, tprev, tnext, jump, index + 1, result
+        return keep, tprev, tnext, jump, index + 1, result
 
 
 def _cut(tree: PyTree) -> Any:

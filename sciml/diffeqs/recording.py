@@ -61,8 +61,11 @@ class RecordingAdjoint(diffrax.AbstractAdjoint):
         recorder = _Recorder(solver, self.regularizers, self.keys, problem.tolerances, (t0, t1, init_state.y))
         held = tuple(regularizer.begin(problem) for regularizer in self.regularizers)
         counting, inner_state = stepsize_controller, init_state.controller_state
+        fresh = _FIRST
+        if kwargs["passed_solver_state"]:  # then the last stage of the solve before can be used
+            fresh = jnp.where(init_state.made_jump, _JUMPED, _USUAL)
         if isinstance(stepsize_controller, diffrax.AbstractAdaptiveStepSizeController):
-            counting, inner_state = _Counting(stepsize_controller), (inner_state, *_ZEROS)
+            counting, inner_state = _Counting(stepsize_controller), (inner_state, fresh, 0, 0)
         state = dataclasses.replace(
             init_state, solver_state=(init_state.solver_state, held, 0), controller_state=inner_state
         )
@@ -78,7 +81,7 @@ class RecordingAdjoint(diffrax.AbstractAdjoint):
             **kwargs,
         )
         solver_state, held, _ = final.solver_state
-        controller_state, starts, jumps = final.controller_state, 1, 0
+        controller_state, starts, jumps = final.controller_state, fresh == _FIRST, fresh == _JUMPED
         if counting is not stepsize_controller:
             controller_state, _, starts, jumps = controller_state
         final = dataclasses.replace(final, solver_state=solver_state, controller_state=controller_state)
@@ -158,7 +161,8 @@ class _Recorder(diffrax.AbstractWrappedSolver):
         return y1, error, dense, (inner, held, index + 1), result
 
 
-_ZEROS = (1, 0, 0)
+# What a step comes after: another step, the start, a jump.
+_USUAL, _FIRST, _JUMPED = 0, 1, 2
 
 
 class _Counting(diffrax.AbstractAdaptiveStepSizeController):
@@ -186,16 +190,15 @@ class _Counting(diffrax.AbstractAdaptiveStepSizeController):
 
     def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
         tnext, state = self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
-        return tnext, (state, *_ZEROS)
+        return tnext, (state, _FIRST, 0, 0)
 
     def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
         inner, fresh, starts, jumps = controller_state
         keep, t0, t1, jump, inner, result = self.controller.adapt_step_size(
             t0, t1, y0, y1_candidate, args, y_error, error_order, inner
         )
-        # `fresh` is 1 for the first step, 2 just after a jump, 0 in between.
-        starts, jumps = starts + (fresh == 1), jumps + (fresh == 2)
-        fresh = jnp.where(keep, jnp.where(jump, 2, 0), fresh)
+        starts, jumps = starts + (fresh == _FIRST), jumps + (fresh == _JUMPED)
+        fresh = jnp.where(keep, jnp.where(jump, _JUMPED, _USUAL), fresh)
         return keep, t0, t1, jump, (inner, fresh, starts, jumps), result
 
 

@@ -17,6 +17,7 @@ Method = Literal[
     "er-sr",
     "local-uniform",
     "local-steps",
+    "local-hairer",
     "budget",
 ]
 

@@ -140,7 +140,7 @@ REFUSED = {
     "no error estimate, and no HalfSolver": (
         ErrorEstimate(rtol=1e-3, atol=1e-3),
         {"solver": diffrax.Euler(), "terms": NOISY, **NO_TOLERANCE},
-        r"Euler estimates none.*SPaRK\(\)\)\.$",
+        r"Euler estimates none.*SPaRK\(\)\)\.\n",
     ),
     "no error estimate, local": (
         LocalErrorEstimate(step=SolverStep(), rtol=1e-3, atol=1e-3),

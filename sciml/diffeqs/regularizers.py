@@ -27,7 +27,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from .reductions import AbstractReduction, Max, Mean, Sum
 from .sri import SOSRI2
@@ -226,7 +226,9 @@ def measure_error(step: Step, rtol: float | None, atol: float | None, power: int
 
     **Returns:** a scalar.
     """
-    return step.problem.tolerances.override(rtol, atol).measure(step.error, step.y0, step.y1) ** power
+    finite, (error, y1) = _guard((step.error, step.y1))
+    number = step.problem.tolerances.override(rtol, atol).measure(error, step.y0, y1) ** power
+    return jnp.where(finite, number, jnp.inf)
 
 
 def measure_stiffness(step: Step, relative: bool) -> Float[Array, ""]:
@@ -248,10 +250,22 @@ def measure_stiffness(step: Step, relative: bool) -> Float[Array, ""]:
         k = step.dense["k"]
         apart = jax.tree.map(lambda k: jnp.tensordot(jnp.asarray(weights, k.dtype), k, axes=1), k)
         rates = jax.tree.map(lambda k: k[b] - k[a], k)
+    finite, (apart, rates) = _guard((apart, rates))
     below = optx.rms_norm(apart) * (step.t1 - step.t0)
     # A division by 0 that is not used would still turn the gradient into NaN.
     stiffness = jnp.where(below > 0, optx.rms_norm(rates) / jnp.where(below > 0, below, 1), 0)
+    stiffness = jnp.where(finite, stiffness, jnp.inf)
     return stiffness / STABILITY_SIZES[type(solver)] if relative else stiffness
+
+
+def _guard(tree: PyTree) -> tuple[Bool[Array, ""], PyTree]:
+    """Whether all is finite, and the same with zeros in its place if not.
+
+    Where a root finder fails, diffrax says that the error is infinite, and rejects the step. Its own gradient does not
+    see that error; but ours would, and 0 times infinity is NaN, also if the step is forgotten.
+    """
+    finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)], bool))
+    return finite, jax.tree.map(lambda leaf: jnp.where(finite, leaf, jnp.zeros_like(leaf)), tree)
 
 
 def real_dtype(problem: Problem) -> Any:

@@ -54,8 +54,6 @@ CASES = {
     "SPaRK": (diffrax.SPaRK(), NOISY, LOOSE, (ERROR,)),
     "HalfSolver": (diffrax.HalfSolver(diffrax.EulerHeun()), NOISY, LOOSE, (ERROR,)),
 }
-# A root finder that failed in a rejected step leaves NaN, which is what FrozenSteps is for: see its test below.
-FIRST = {"Kvaerno5": 0.5}
 DIRECTION = (jnp.array([0.3, -0.7]), jnp.array([0.5, 0.2, -0.6]))
 
 
@@ -98,7 +96,6 @@ def slopes_and_times(name):
             stepsize_controller=controller,
             adjoint=diffrax.ForwardMode(),
             saveat=diffrax.SaveAt(t0=True, steps=True),
-            dt0=FIRST.get(name, DT0),
         )
 
     _, slope, solution = jax.jit(lambda *x: jax.jvp(run, x, DIRECTION, has_aux=True))(Y0, ARGS)
@@ -110,7 +107,8 @@ def slopes_and_times(name):
 def test_gradient_is_that_along_the_steps_that_were_made(name):
     """Gradient: reverse and forward mode against finite differences on the replayed steps, with rejected steps.
 
-    The finite differences are good to 1e-9 or so; of Dopri8's stiffness rounding leaves nine digits.
+    The finite differences are good to 1e-9 or so; of Dopri8's stiffness rounding leaves nine digits. In Kvaerno5's
+    first step Newton's method fails, which diffrax calls an infinite error: it must not turn the gradient into NaN.
     """
     forward, times = slopes_and_times(name)
     reverse = slopes(name)
@@ -142,14 +140,6 @@ def test_adjoints_agree(name):
     expected = slopes(name)
     np.testing.assert_allclose(slopes(name, diffrax.DirectAdjoint), expected, rtol=1e-8)
     np.testing.assert_allclose(slopes(name, FrozenSteps), expected, rtol=1e-8)
-
-
-@pytest.mark.slow
-def test_a_root_finder_that_failed_is_not_in_the_gradient_along_frozen_steps(monkeypatch):
-    """Gradient: with a first step in which Newton's method diverges, reverse mode gives what forward mode gives."""
-    monkeypatch.setitem(FIRST, "Kvaerno5", DT0)
-    frozen = slopes.__wrapped__("Kvaerno5", FrozenSteps)
-    np.testing.assert_allclose(frozen, slopes_and_times("Kvaerno5")[0], rtol=1e-8)
 
 
 # Each variant.

@@ -99,5 +99,6 @@ def _count_srk(tableau) -> Cost:
     stages = len(tableau.b_sol)
     ignored_f = 0 if tableau.ignore_stage_f is None else int(sum(tableau.ignore_stage_f))
     ignored_g = 0 if tableau.ignore_stage_g is None else int(sum(tableau.ignore_stage_g))
-    # Noise that is additive is evaluated at both ends of the step, and nowhere else.
+    # Noise that is additive is evaluated at both ends of the step, and nowhere else. For other noise diffrax asks once
+    # for each of the step's integrals, at the same point, which counts as one.
     return Cost(stages - ignored_f, 2 if tableau.is_additive_noise() else stages - ignored_g)

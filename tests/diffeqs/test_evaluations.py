@@ -77,6 +77,7 @@ def count(terms, solver, controller, dt0):
         (diffrax.Euler(), FIXED, 0.1),
         (diffrax.LeapfrogMidpoint(), FIXED, 0.1),
         (diffrax.ReversibleHeun(), PID, LONG),
+        (diffrax.HalfSolver(diffrax.ReversibleHeun()), JUMP, LONG),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -110,6 +111,32 @@ def test_evaluations_of_drift_and_diffusion(terms, solver, controller):
     # uses the value, so a diffusion that does not count its calls is not called for it.
     looked = 1 if terms is ADDITIVE else 0
     assert int(stats["num_diffusion_evaluations"]) == counts["diffusion"] - looked
+
+
+def test_general_noise_with_levy_area():
+    """Exact: diffrax asks for the diffusion once for each integral, W and H, at the same point: that is one."""
+    stats, counts = count(GENERAL, diffrax.SPaRK(), LOOSE, 0.1)
+    assert int(stats["num_evaluations"]) == counts["drift"]
+    assert 2 * int(stats["num_diffusion_evaluations"]) == counts["diffusion"]
+
+
+def test_a_solve_that_is_continued_uses_the_last_stage():
+    """Exact: with the solver's state from before it is not a first step, unless after a jump."""
+    states = diffrax.SaveAt(t1=True, solver_state=True)
+    before = solve_here((), t1=0.5, saveat=states)
+    rest = {"t0": 0.5, "dt0": 0.05, "y0": before.ys[-1]}
+    for controller in (PID, FIXED):
+        anew, continued, jumped = (
+            solve_here((), stepsize_controller=controller, **rest, **given).stats
+            for given in (
+                {},
+                {"solver_state": before.solver_state},
+                {"solver_state": before.solver_state, "made_jump": True},
+            )
+        )
+        assert anew["num_evaluations"] == 6 * anew["num_steps"] + 1
+        assert continued["num_evaluations"] == 6 * continued["num_steps"]
+        assert jumped["num_evaluations"] == 6 * jumped["num_steps"] + 1
 
 
 def test_what_is_not_known_is_not_claimed():

@@ -108,6 +108,33 @@ def test_the_gradient_under_vmap_and_forwards():
     np.testing.assert_allclose(slope, jnp.sum(one), rtol=1e-9)
 
 
+@pytest.mark.slow
+def test_a_sample_that_has_ended_stays_in_the_domain():
+    """Gradient: under vmap a sample that an event has ended waits for the others where it is, as alone."""
+    event = diffrax.Event(lambda t, y, args, **kwargs: y[0] < 0.3)
+
+    def end(rate):
+        # At t = 2 / rate the solution leaves the domain, long before t1.
+        return jnp.sum(solve_root(rate, FrozenSteps(), event=event, t1=3.0).ys)
+
+    rates = jnp.array([3.0, 1.0])
+    together = jax.jit(jax.grad(lambda r: jnp.sum(jax.vmap(end)(r))))(rates)
+    np.testing.assert_allclose(together, [jax.grad(end)(rate) for rate in rates], rtol=1e-9)
+
+
+def test_no_accepted_step_at_all():
+    """Exact: `max_steps` of rejected ones leave time and state where they were, and say so."""
+    one, two = (
+        solve_root(jnp.asarray(1.0), a, max_steps=1, throw=False, saveat=diffrax.SaveAt(t1=True, steps=True))
+        for a in (PLAIN, FrozenSteps())
+    )
+    assert one.stats["num_accepted_steps"] == 0
+    assert same(one, two)
+    assert two.result == diffrax.RESULTS.max_steps_reached
+    ends = [solve_root(jnp.asarray(1.0), a, max_steps=1, throw=False).ts for a in (PLAIN, FrozenSteps())]
+    assert same(*ends)
+
+
 def test_it_needs_a_number_of_steps():
     with pytest.raises(ValueError, match="max_steps is None; expected a number"):
         solve_here(adjoint=FrozenSteps(), max_steps=None)

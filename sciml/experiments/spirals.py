@@ -52,8 +52,7 @@ def spiral(y: np.ndarray) -> np.ndarray:
     **Returns:** rates `(..., 2)`.
     """
     cubes = y**3
-    turned = np.stack([cubes[..., 1], -cubes[..., 0]], axis=-1)
-    return -DAMPING * cubes + SPEED * turned
+    return -DAMPING * cubes + SPEED * cubes[..., ::-1] * np.array([1.0, -1.0])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,133 @@
+"""diffrax's own tests of `diffeqsolve`, run with `sciml.diffeqs.solve` in its place; needs a checkout of diffrax.
+
+`SCIML_DIFFRAX=FOLDER python -m benchmarks diffrax_tests`, with the checkout of the version that is installed. Its
+`test` folder is copied into a temporary one, so that the installed diffrax is tested; nothing of it is kept.
+"""
+
+import importlib.metadata
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+
+from benchmarks._claims import record_claim
+from benchmarks._replacement import KINDS, VARIABLE
+from benchmarks._results import write_results
+from benchmarks._session import ROOT
+
+CHECKOUT = "SCIML_DIFFRAX"
+# Every file whose tests call `diffeqsolve`, quick ones first.
+FILES = (
+    "test_step_to",
+    "test_progress_meter",
+    "test_interpolation",
+    "test_global_interpolation",
+    "test_vmap",
+    "test_saveat_solution",
+    "test_adaptive_stepsize_controller",
+    "test_event",
+    "test_solver",
+    "test_sde2",
+    "test_adjoint",
+    "test_integrate",
+    "test_underdamped_langevin",
+    "test_detest",
+)
+# Of one file with diffrax itself, in seconds, so that one does not take the time of all others.
+LIMIT = 600
+
+
+def run(quick: bool) -> None:
+    """Run the benchmark.
+
+    **Arguments:**
+
+    - `quick`: two files only.
+    """
+    given = os.environ.get(CHECKOUT)
+    if not given:
+        print(f"Not run: set {CHECKOUT} to a checkout of diffrax {importlib.metadata.version('diffrax')}.")
+        return
+    tests = _find_tests(pathlib.Path(given))
+    rows, passed = [], {kind: set() for kind in KINDS}
+    with tempfile.TemporaryDirectory() as temporary:
+        shutil.copytree(tests, pathlib.Path(temporary) / "test")
+        for file in FILES[:2] if quick else FILES:
+            for kind in KINDS:
+                outcomes, seconds = _run_file(pathlib.Path(temporary), file, kind)
+                if outcomes is None:
+                    print(f"{file}, {kind}: stopped after {seconds:.0f} s; not compared", flush=True)
+                    break
+                good = {name for name, outcome in outcomes.items() if outcome == "passed"}
+                passed[kind] |= good
+                print(f"{file}, {kind}: {len(good)} of {len(outcomes)} passed, {seconds:.0f} s", flush=True)
+                for name in sorted(passed["diffrax"] & outcomes.keys() - good):
+                    print(f"  passes with diffrax only: {name}", flush=True)
+                row = {"seed": None, "dtype": "float64", "compile_seconds": None, "evaluations": None}
+                counts = {"file": file, "kind": kind, "tests": len(outcomes), "passed": len(good)}
+                rows.append({**row, "run_seconds": seconds, "error": None, **counts})
+    write_results("diffrax-tests", rows)
+    lost = max(len(passed["diffrax"] - passed[kind]) for kind in KINDS)
+    record_claim(claim="regularization/diffrax-tests-lost", value=lost, target="== 0")
+    record_claim(
+        claim="regularization/diffrax-tests-passed",
+        value=min(len(names) for names in passed.values()),
+        target="report",
+    )
+
+
+def _find_tests(checkout: pathlib.Path) -> pathlib.Path:
+    """The tests, if they are those of the version that is installed."""
+    project, installed = checkout / "pyproject.toml", importlib.metadata.version("diffrax")
+    if not project.is_file() or not (checkout / "test" / "helpers.py").is_file():
+        raise ValueError(
+            f"{CHECKOUT}={checkout} is no checkout of diffrax: it has no pyproject.toml, or no test folder. "
+            f"Get the tag v{installed} of diffrax's repository."
+        )
+    version = re.search(r'^version = "(.*)"', project.read_text(), re.MULTILINE)
+    if version is None or version[1] != installed:
+        raise ValueError(
+            f"{CHECKOUT}={checkout} is diffrax {version and version[1]}, and {installed} is installed: "
+            f"get the tag v{installed}."
+        )
+    return checkout / "test"
+
+
+def _run_file(folder: pathlib.Path, file: str, kind: str) -> tuple[dict[str, str] | None, float]:
+    """Run one file in a process of its own; outcomes by the name of a test, `None` at the limit, and seconds."""
+    report = folder / "report.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", f"test/{file}.py", "-p", "benchmarks._replacement", "-q"]
+    # The options are diffrax's own; its `slow` tests are left out.
+    types = "beartype.beartype(conf=beartype.BeartypeConf(strategy=beartype.BeartypeStrategy.On))"
+    options = [f"--jaxtyping-packages=diffrax,{types}", f"--junitxml={report}", "-m", "not slow", "--tb=line"]
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, VARIABLE: kind, "PYTHONPATH": paths}
+    start = time.perf_counter()
+    # What diffrax itself did not get done in time is not compared, and ours gets longer than it.
+    limit = LIMIT if kind == "diffrax" else 3 * LIMIT
+    try:
+        done = subprocess.run(
+            command + options, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return None, limit
+    seconds = time.perf_counter() - start
+    if kind != "diffrax" and not re.search(r"calls replaced: [1-9]", done.stdout):
+        raise RuntimeError(f"{file} called no `diffeqsolve` that was replaced:\n{done.stdout}\n{done.stderr}")
+    return _read(report), seconds
+
+
+def _read(report: pathlib.Path) -> dict[str, str]:
+    cases = ElementTree.parse(report).iter("testcase")
+    return {
+        f"{case.get('classname')}::{case.get('name')}": next(
+            (part.tag for part in case if part.tag in ("failure", "error", "skipped")), "passed"
+        )
+        for case in cases
+    }

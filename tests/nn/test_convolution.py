@@ -1,5 +1,6 @@
 """Convolutions, the residual network and the U-Net made of them."""
 
+import functools
 import itertools
 
 import equinox as eqx
@@ -100,12 +101,16 @@ def test_maps_fields_in_every_dimension(key, name, shape):
     assert all(jnp.all(jnp.isfinite(leaf)) and jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient))
 
 
+@functools.cache
+def build_periodic(name):
+    """One model for all the examples of a property."""
+    return eqx.filter_jit(BUILDERS[name](2, Padding.PERIODIC, jax.random.key(0)))
+
+
 @given(shift=st.tuples(st.integers(0, 16), st.integers(0, 8)))
 def test_a_periodic_convnet_commutes_with_shifts(shift):
     """Property: by any number of points."""
-    key = jax.random.key(0)
-    model = eqx.filter_jit(BUILDERS["ConvNet"](2, Padding.PERIODIC, key))
-    u = jax.random.normal(key, (2, 16, 8))
+    model, u = build_periodic("ConvNet"), jax.random.normal(jax.random.key(0), (2, 16, 8))
     np.testing.assert_allclose(
         model(jnp.roll(u, shift, (1, 2))), jnp.roll(model(u), shift, (1, 2)), atol=1e-13
     )
@@ -114,9 +119,7 @@ def test_a_periodic_convnet_commutes_with_shifts(shift):
 @given(shift=st.tuples(st.integers(0, 4), st.integers(0, 2)))
 def test_a_periodic_unet_commutes_with_shifts_by_its_coarsest_cell(shift):
     """Property: by multiples of `2**levels` points."""
-    key = jax.random.key(0)
-    model = eqx.filter_jit(BUILDERS["UNet"](2, Padding.PERIODIC, key))
-    u = jax.random.normal(key, (2, 16, 8))
+    model, u = build_periodic("UNet"), jax.random.normal(jax.random.key(0), (2, 16, 8))
     by = tuple(4 * s for s in shift)
     np.testing.assert_allclose(model(jnp.roll(u, by, (1, 2))), jnp.roll(model(u), by, (1, 2)), atol=1e-12)
 

@@ -7,6 +7,7 @@ not in a first step, after a jump, and when either of these was rejected and is 
 from typing import NamedTuple
 
 import diffrax
+import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from .sri import SOSRI, SOSRI2, SRIW1
@@ -43,7 +44,7 @@ class Cost(NamedTuple):
 
         **Returns:** the evaluations of the field and those of the diffusion, scalars.
         """
-        begun = self.begins * jumps + (starts > 0 if self.starts_once else self.begins * starts)
+        begun = self.begins * jumps + (jnp.minimum(starts, 1) if self.starts_once else self.begins * starts)
         return (
             self.drift * steps + self.first_drift * begun,
             self.diffusion * steps + self.first_diffusion * begun,

@@ -59,7 +59,8 @@ class RecordingAdjoint(diffrax.AbstractAdjoint):
         for regularizer in self.regularizers:
             regularizer.check(problem)
         recorder = _Recorder(solver, self.regularizers, self.keys, problem.tolerances, (t0, t1, init_state.y))
-        held = tuple(regularizer.begin(problem) for regularizer in self.regularizers)
+        # A list, as eqx.tree_at, by which diffrax cuts gradients, puts objects of its own in the place of empty tuples.
+        held = [regularizer.begin(problem) for regularizer in self.regularizers]
         counting, inner_state = stepsize_controller, init_state.controller_state
         fresh = _FIRST
         if kwargs["passed_solver_state"]:  # then the last stage of the solve before can be used
@@ -81,7 +82,8 @@ class RecordingAdjoint(diffrax.AbstractAdjoint):
             **kwargs,
         )
         solver_state, held, _ = final.solver_state
-        controller_state, starts, jumps = final.controller_state, fresh == _FIRST, fresh == _JUMPED
+        controller_state = final.controller_state
+        starts, jumps = (jnp.where(fresh == k, 1, 0) for k in (_FIRST, _JUMPED))
         if counting is not stepsize_controller:
             controller_state, _, starts, jumps = controller_state
         final = dataclasses.replace(final, solver_state=solver_state, controller_state=controller_state)
@@ -154,10 +156,10 @@ class _Recorder(diffrax.AbstractWrappedSolver):
             jax.tree.structure(dense),
         )
         step = Step(problem, t0, t1, y0, y1, error, dense, index)
-        held = tuple(
+        held = [
             regularizer.see(one, step, key)
             for regularizer, one, key in zip(self.regularizers, held, self.keys, strict=True)
-        )
+        ]
         return y1, error, dense, (inner, held, index + 1), result
 
 
@@ -197,7 +199,8 @@ class _Counting(diffrax.AbstractAdaptiveStepSizeController):
         keep, t0, t1, jump, inner, result = self.controller.adapt_step_size(
             t0, t1, y0, y1_candidate, args, y_error, error_order, inner
         )
-        starts, jumps = starts + (fresh == _FIRST), jumps + (fresh == _JUMPED)
+        # By `where`, as sums of numbers and truths are refused under jax_numpy_dtype_promotion=strict.
+        starts, jumps = (n + jnp.where(fresh == k, 1, 0) for n, k in ((starts, _FIRST), (jumps, _JUMPED)))
         fresh = jnp.where(keep, jnp.where(jump, _JUMPED, _USUAL), fresh)
         return keep, t0, t1, jump, (inner, fresh, starts, jumps), result
 

@@ -14,10 +14,12 @@ import pytest
 from sciml.diffeqs import (
     SOSRI,
     ErrorEstimate,
+    JacobianNorm,
     KineticEnergy,
     LocalErrorEstimate,
     RegularizedSolution,
     StiffnessEstimate,
+    TaylorDerivative,
 )
 from sciml.diffeqs.solve import is_finished, solve
 
@@ -331,6 +333,30 @@ def test_too_many_steps_are_said():
     assert not is_finished(solution)
     assert is_finished(solve_here(ERROR))
     assert 0 < solution.penalty < solve_here(ERROR).penalty
+
+
+def test_backsolve_counts_without_a_regularizer():
+    """Exact: nothing is recorded, and the gradient is diffrax's."""
+
+    def run(args, *regularizer):
+        solution = solve_here(*regularizer, args=args, adjoint=diffrax.BacksolveAdjoint())
+        return jnp.sum(solution.ys**2), solution.stats
+
+    expected, _ = jax.jit(jax.grad(run, has_aux=True))(ARGS)
+    found, stats = jax.jit(jax.grad(lambda args: run(args, ()), has_aux=True))(ARGS)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert stats["num_evaluations"] == solve_here(()).stats["num_evaluations"]
+
+
+def test_no_number_is_promoted():
+    """Property: under jax's strict rules, which diffrax's own tests are run by, too."""
+    regularizers = (*SEVERAL, StiffnessEstimate(), KineticEnergy(), TaylorDerivative(), JacobianNorm())
+    kwargs = {"stepsize_controller": JUMP, "key": jax.random.key(0)}
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        solution = solve_here(regularizers, **kwargs)
+        counted = solve_here((), solver=diffrax.ReversibleHeun(), max_steps=512, **kwargs)
+    assert all(jnp.isfinite(penalty) for penalty in solution.penalty)
+    assert counted.stats["num_evaluations"] > 0
 
 
 def test_deprecated_events_pass_through():

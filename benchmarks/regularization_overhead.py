@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from benchmarks._claims import record_claim
 from benchmarks._results import write_results
-from benchmarks._timing import compare
+from benchmarks._timing import compare, measure
 from sciml.experiments.base import find_experiment
 from sciml.experiments.digits import DigitsODE
 from sciml.experiments.regularization import Regularization
@@ -34,20 +34,23 @@ def run(quick: bool) -> None:
     model = _train(experiment)
     # Without a regularizer, `solve` is diffrax itself.
     plain = build_step(experiment, model, None)
-    steps = int(plain()[-1])
+    starts = {"diffrax": measure(plain, repeats=1)}
+    steps = int(starts["diffrax"].output[-1])
     rows, ratios = [], {}
     for method in ("vanilla", *GLOBAL, *LOCAL, *PEERS):
         regularizer = Regularization(method).build(stochastic=False)
         step = build_step(experiment, model, regularizer)
-        if int(step()[-1]) != steps:
-            raise RuntimeError(f"{method} made {int(step()[-1])} solver steps, and plain diffrax {steps}.")
+        starts[method] = measure(step, repeats=1)
+        made = int(starts[method].output[-1])
+        if made != steps:
+            raise RuntimeError(f"{method} made {made} solver steps, and plain diffrax {steps}.")
         found = compare(step, plain, repeats=5 if quick else 400)
         ratios[method] = found.ratio
         extra = (found.ratio - 1) * steps
         print(f"{method}: {found.ratio:.3f} of diffrax alone, {extra:.2f} solver steps more", flush=True)
         for name, timing in (("diffrax", found.second), (method, found.first)):
             row = {"seed": experiment.seed, "dtype": "float32", "evaluations": 6 * steps + 1, "error": None}
-            times = {"compile_seconds": timing.compile_seconds, "run_seconds": timing.run_seconds}
+            times = {"compile_seconds": starts[name].compile_seconds, "run_seconds": timing.run_seconds}
             rows.append({**row, **times, "round": method, "method": name, "solver_steps": steps})
     write_results("regularization-overhead", rows)
     names = {"vanilla": "counting", "taynode": "taynode", "rnode": "rnode"}

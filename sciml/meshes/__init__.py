@@ -1,0 +1,18 @@
+"""Meshes whose nodes go where the solution needs them."""
+
+from .certificate import Certificate, MeshError, certify, check_certificate
+from .mesh import AbstractMesh
+from .mover import AbstractMover, Moved
+from .structured import StructuredMesh, uniform_mesh
+
+__all__ = [
+    "AbstractMesh",
+    "AbstractMover",
+    "Certificate",
+    "MeshError",
+    "Moved",
+    "StructuredMesh",
+    "certify",
+    "check_certificate",
+    "uniform_mesh",
+]

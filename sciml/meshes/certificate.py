@@ -1,7 +1,7 @@
 """What a mesh is worth, measured on the mesh itself: a mover returns no mesh without it.
 
-The residual of an equation says little about the mesh: at 64 x 64 cells a discrete Monge-Ampere equation solved to 1e-13
-leaves the masses of the cells uneven by 4 to 11 %. So the masses are integrated here, cell by cell and by a finer
+The residual of an equation says little about the mesh: at 64 x 64 cells a discrete Monge-Ampere equation solved to
+1e-13 leaves the masses of the cells uneven by 4 to 11 %. So the masses are integrated here, cell by cell and by a finer
 formula than a solver uses, and a cell counts as tangled as soon as one of its corners is turned over.
 """
 
@@ -128,7 +128,8 @@ def check_certificate(
     name the cell.
     """
     if isinstance(certificate.valid, jax.core.Tracer):
-        message = f"{owner}: the mesh is tangled, leaves its domain, or did not converge. {cure} throw=False returns it, marked."
+        fault = f"{owner}: the mesh is tangled, leaves its domain, or did not converge."
+        message = f"{fault} {cure} throw=False returns it, marked."
         checked = eqx.error_if(certificate.converged, ~certificate.valid, message)
         return eqx.tree_at(lambda c: c.converged, certificate, checked)
     if np.all(certificate.valid):
@@ -141,7 +142,7 @@ def _explain(certificate: Certificate, cells: tuple[int, ...]) -> str:
         index = tuple(int(i) for i in np.unravel_index(int(certificate.worst_cell), cells))
         return (
             f"{int(certificate.tangled)} of {int(np.prod(cells))} cells are tangled; the worst is {index}, where the "
-            f"Jacobian at a corner is {float(certificate.smallest_corner):.3g} of the uniform mesh's, and must be positive."
+            f"Jacobian at a corner is {float(certificate.smallest_corner):.3g} of what it was, and must be positive."
         )
     if not bool(certificate.converged):
         return (
@@ -149,6 +150,6 @@ def _explain(certificate: Certificate, cells: tuple[int, ...]) -> str:
             f"{float(certificate.residual):.3g}."
         )
     return (
-        f"nodes are off their wall by {float(certificate.boundary_error):.3g} of the domain's size, and the areas of the "
-        f"cells are off its area by {float(certificate.area_error):.3g}."
+        f"nodes are off their wall by {float(certificate.boundary_error):.3g} of the domain's size, and the areas of "
+        f"the cells are off its area by {float(certificate.area_error):.3g}."
     )

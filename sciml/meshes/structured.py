@@ -40,9 +40,9 @@ from .mesh import AbstractMesh, Density
 class StructuredMesh(AbstractMesh):
     """A grid whose cells have moved corners; intervals in one dimension, quadrilaterals in two.
 
-    The walls of the grid's box hold for the unknown on the moved mesh, too. Normal derivatives there are rescaled by the
-    stretch of the cells at the wall, which supposes that grid lines meet walls at right angles, as those of Monge-Ampere
-    movers do.
+    The walls of the grid's box hold for the unknown on the moved mesh, too. Normal derivatives there are rescaled by
+    the stretch of the cells at the wall, which supposes that grid lines meet walls at right angles, as those of
+    Monge-Ampere movers do.
 
     **Arguments:**
 
@@ -87,7 +87,7 @@ class StructuredMesh(AbstractMesh):
 
     @property
     def closed_vertices(self) -> Float[Array, "dim *corner"]:
-        """The vertices with those across a periodic seam repeated, `(dim, *corner)`: one more than cells on each axis."""
+        """The vertices `(dim, *corner)`, those at a periodic seam repeated: one more than cells on each axis."""
         return close_vertices(self.vertices, self.grid)
 
     @property

@@ -152,8 +152,8 @@ class CellExactMongeAmpere(AbstractMover):
     """Every cell has the same mass, to rounding: the equation integrated over cells instead of taken at vertices.
 
     The potential has its values at the cells' centers, and the mass of a cell is integrated by Gauss' formula over the
-    quadrilateral between its vertices. Newton's method starts from the mesh of another mover. Cells that the mesh is too
-    coarse for may become concave, which the certificate tells and `throw=True` refuses.
+    quadrilateral between its vertices. Newton's method starts from the mesh of another mover. Cells that the mesh is
+    too coarse for may become concave, which the certificate tells and `throw=True` refuses.
 
     **Arguments:**
 
@@ -287,8 +287,8 @@ def close_density(density: Density, dimensions: int, shape: tuple[int, ...], dty
     """
     if not callable(density):
         raise ValueError(
-            f"A density is a function of positions (dim, *points); got {type(density).__name__}. A solution becomes one "
-            "by a monitor: HessianMonitor().density(u, grid)."
+            f"A density is a function of positions (dim, *points); got {type(density).__name__}. A solution becomes "
+            "one by a monitor: HessianMonitor().density(u, grid)."
         )
     closed = eqx.filter_closure_convert(density, jax.ShapeDtypeStruct((dimensions, *shape), dtype))
     found = closed.out_struct

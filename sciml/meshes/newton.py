@@ -1,7 +1,7 @@
 """Relaxation and Newton's method for equations of equidistribution, preconditioned by the inverse of the Laplacian.
 
-Newton's method needs a handful of steps, if it starts close enough. From zero it does not on ring-shaped densities. So a
-parabolic relaxation comes first, `phi <- phi + dt (-Lap)^-1 2 (sqrt(m det / theta) - 1)`; its step is as long as is
+Newton's method needs a handful of steps, if it starts close enough. From zero it does not on ring-shaped densities. So
+a parabolic relaxation comes first, `phi <- phi + dt (-Lap)^-1 2 (sqrt(m det / theta) - 1)`; its step is as long as is
 stable, which is worked out anew each time. If Newton's method gets stuck, the relaxation goes on to a tenth of its
 residual, and Newton tries again.
 
@@ -193,7 +193,7 @@ def _newton(
     look = equation.look(potential)
     # From a map that is not convex there is no way back for Newton's method.
     start = (potential, look.residual, jnp.zeros((), int), ~look.convex)
-    potential, residual, count, stuck = jax.lax.while_loop(goes_on, step, start)
+    potential, residual, count, _ = jax.lax.while_loop(goes_on, step, start)
     size = jnp.where(look.convex, jnp.max(abs(residual)), jnp.inf)
     return potential, size, count
 
@@ -227,7 +227,10 @@ def _solve_linear(
     def preconditioned(z):
         return apply(lattice.invert_laplacian(z))
 
-    z, _ = bicgstab(preconditioned, lattice.project(right), tol=tolerance, atol=0.0, maxiter=KRYLOV)
+    right = lattice.project(right)
+    # Not a constant: XLA would work out the first product at compile time, which takes seconds for large meshes.
+    start = 0.0 * right
+    z, _ = bicgstab(preconditioned, right, x0=start, tol=tolerance, atol=0.0, maxiter=KRYLOV)
     return lattice.invert_laplacian(z)
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from .mesh import AbstractMesh
 from .structured import StructuredMesh
+from .triangles import TriangleMesh
 
 # Six points and weights on a triangle, exact to degree four: Dunavant, 1985, doi:10.1002/nme.1620210612.
 _SIX = ((0.445948490915965, 0.223381589678011), (0.091576213509771, 0.109951743655322))
@@ -25,8 +26,8 @@ _INTERVAL_POINTS = 3
 RISING, FALLING = 0, 1
 
 
-class InterpolationError(eqx.Module):
-    """How far a function is from its piecewise linear interpolant on a mesh.
+class ErrorNorms(eqx.Module):
+    """How far a function is from its interpolant on a mesh.
 
     **Arguments:**
 
@@ -44,7 +45,7 @@ def interpolation_error(
     function: Callable[[Float[Array, "dim *points"]], Float[Array, "*points"]],
     mesh: AbstractMesh,
     pieces: int = 2,
-) -> InterpolationError:
+) -> ErrorNorms:
     """Measure the piecewise linear interpolant of a known function, in L2 and in the largest error.
 
     It can be differentiated with respect to the mesh's vertices and to what the function holds.
@@ -65,14 +66,14 @@ def interpolation_error(
 
 
 @eqx.filter_jit
-def _measure_mesh(function: Callable, mesh: AbstractMesh, pieces: int) -> InterpolationError:
+def _measure_mesh(function: Callable, mesh: AbstractMesh, pieces: int) -> ErrorNorms:
     found = [_measure(function, simplices, pieces) for simplices in _simplices(mesh)]
     if len(found) == 1:
         ((l2, largest),) = found
-        return InterpolationError(l2, largest, jnp.asarray(RISING))
+        return ErrorNorms(l2, largest, jnp.asarray(RISING))
     (l2, largest), (other_l2, other_largest) = found
     better = l2 <= other_l2
-    return InterpolationError(
+    return ErrorNorms(
         jnp.where(better, l2, other_l2),
         jnp.where(better, largest, other_largest),
         jnp.where(better, RISING, FALLING),
@@ -91,8 +92,8 @@ def _simplices(mesh: AbstractMesh) -> list[Array]:
             jnp.stack([jnp.stack(pair, axis=1) for pair in triangles])
             for triangles in (((a, a), (b, d), (d, c)), ((a, b), (b, d), (c, c)))
         ]
-    if hasattr(mesh, "triangles"):
-        return [jnp.moveaxis(mesh.coordinates[:, mesh.triangles], -1, 0)]
+    if isinstance(mesh, TriangleMesh):
+        return [jnp.moveaxis(mesh.points[:, mesh.triangles], -1, 0)]
     raise ValueError(
         f"interpolation_error knows intervals, quadrilaterals and triangles; got {type(mesh).__name__}."
     )

@@ -21,7 +21,9 @@ from jaxtyping import Array, Float
 
 from ..pdes import AbstractCalculus, FiniteDifference, Grid
 from ._checks import check_positive
+from .capacity import describe_capacity
 from .certificate import Certificate, certify, check_certificate
+from .densities import check_density
 from .equidistribution import CellEquation, VertexEquation
 from .lattice import CellLattice, VertexLattice
 from .mesh import Density
@@ -30,8 +32,8 @@ from .newton import Progress, attach_gradient, freeze, solve_by_newton, solve_by
 from .structured import StructuredMesh, vertex_shape
 
 _CURE = (
-    "Take more cells, or a density with less of its mass in its peaks: smooth it, or lower its weight. A larger "
-    "max_relaxations helps where the residual was still falling."
+    "Take more cells, or smooth the density or lower its weight. A larger max_relaxations helps where the residual was "
+    "still falling."
 )
 
 
@@ -49,6 +51,7 @@ class MongeAmpere(AbstractMover):
     - `switch`: the relative residual at which Newton's method is first tried.
     - `max_relaxations`: at most so many steps of relaxation each time.
     - `max_newtons`: at most so many steps of Newton's method each time.
+    - `rounds`: how often at most relaxation and Newton's method take turns, the switch a tenth lower each time.
     - `discretize`: of the mesh that is returned; see `StructuredMesh`.
 
     **Raises:** `ValueError` for a tolerance that is not positive.
@@ -58,6 +61,7 @@ class MongeAmpere(AbstractMover):
     switch: float = 0.05
     max_relaxations: int = eqx.field(static=True, default=1000)
     max_newtons: int = eqx.field(static=True, default=20)
+    rounds: int = eqx.field(static=True, default=4)
     discretize: Callable[[Grid], AbstractCalculus] = eqx.field(static=True, default=FiniteDifference)
 
     def __check_init__(self):
@@ -71,7 +75,8 @@ class MongeAmpere(AbstractMover):
         linear solve, whatever number of steps it took. Lambdas are compiled anew each time: where that matters, give an
         `equinox.Module` or a named function.
         """
-        return finish(_move(self, density, grid, initial_potential(start, grid)), type(self).__name__, throw)
+        moved = _move(self, density, grid, initial_potential(start, grid))
+        return finish(moved, density, grid, owner=type(self).__name__, throw=throw)
 
     def solve(
         self, density: Density, grid: Grid, potential: Float[Array, "*vertex"]
@@ -96,6 +101,7 @@ class MongeAmpere(AbstractMover):
             switch=self.switch,
             max_relaxations=self.max_relaxations,
             max_newtons=self.max_newtons,
+            rounds=self.rounds,
         )
         return attach_gradient(equation, progress.potential), progress
 
@@ -121,7 +127,8 @@ class ParabolicRelaxation(AbstractMover):
 
     def move(self, density, grid, *, start=None, throw=True):
         """Step until the residual is small; differentiable as `MongeAmpere`. See `AbstractMover.move`."""
-        return finish(_move(self, density, grid, initial_potential(start, grid)), type(self).__name__, throw)
+        moved = _move(self, density, grid, initial_potential(start, grid))
+        return finish(moved, density, grid, owner=type(self).__name__, throw=throw)
 
     def solve(
         self, density: Density, grid: Grid, potential: Float[Array, "*vertex"]
@@ -180,9 +187,8 @@ class CellExactMongeAmpere(AbstractMover):
 
     def move(self, density, grid, *, start=None, throw=True):
         """Solve at the vertices, then for the cells; differentiable as `MongeAmpere`. See `AbstractMover.move`."""
-        return finish(
-            _move_cells(self, density, grid, initial_potential(start, grid)), type(self).__name__, throw
-        )
+        moved = _move_cells(self, density, grid, initial_potential(start, grid))
+        return finish(moved, density, grid, owner=type(self).__name__, throw=throw)
 
 
 @eqx.filter_jit
@@ -206,6 +212,7 @@ def _move_cells(mover: CellExactMongeAmpere, density, grid, potential) -> Moved:
         switch=jnp.inf,
         max_relaxations=0,
         max_newtons=mover.max_newtons,
+        rounds=1,
     )
     at_cells = attach_gradient(equation, progress.potential)
     mesh = StructuredMesh(grid, lattice.reference + lattice.gradient(at_cells), mover.discretize)
@@ -228,22 +235,29 @@ def _certify(mesh: StructuredMesh, density: Density, progress: Progress) -> Cert
     )
 
 
-def finish(moved: Moved, owner: str, throw: bool) -> Moved:
+def finish(moved: Moved, density: Density, grid: Grid, *, owner: str, throw: bool) -> Moved:
     """Refuse a mesh that is not valid, if that is asked for.
 
     **Arguments:**
 
     - `moved`: the mesh with its certificate.
+    - `density`: what it was made for; positions `(dim, *points)` to numbers `(*points,)`.
+    - `grid`: the grid that was moved.
     - `owner`: the mover, for the message.
     - `throw`: whether to refuse.
 
     **Returns:** the same.
 
-    **Raises:** `MeshError`, as `check_certificate` does.
+    **Raises:** `ValueError` where the density is the cause, as it is not positive and finite; else `MeshError`, as
+    `check_certificate` does, and what size of mesh could carry the density.
     """
     if not throw:
         return moved
-    checked = check_certificate(moved.certificate, moved.mesh.volumes.shape, owner=owner, cure=_CURE)
+    valid, cure = moved.certificate.valid, _CURE
+    if not isinstance(valid, jax.core.Tracer) and not np.all(valid):
+        check_density(density, grid)
+        cure = f"{describe_capacity(density, grid)} {cure}"
+    checked = check_certificate(moved.certificate, moved.mesh.volumes.shape, owner=owner, cure=cure)
     return Moved(moved.mesh, checked, moved.potential)
 
 

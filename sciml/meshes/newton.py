@@ -18,8 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .equidistribution import AbstractEquation
 
-ROUNDS = 4  # of relaxation and Newton's method, with a residual to switch at of a tenth each time
-KRYLOV = 200  # iterations at most in one linear solve
+KRYLOV = 100  # iterations at most in one linear solve; where Newton's method converges it takes about 10
 SMALLEST_STEP = 1e-3  # of Newton's method: below, it is stuck
 
 
@@ -49,6 +48,7 @@ def solve_by_newton(
     switch: float,
     max_relaxations: int,
     max_newtons: int,
+    rounds: int,
 ) -> Progress:
     """Relax until the residual is below `switch`, then take Newton steps; again with a tenth of it while that fails.
 
@@ -59,12 +59,13 @@ def solve_by_newton(
     - `tolerance`: the largest residual at any point of the lattice, a scalar.
     - `switch`: the residual, in the root mean square, at which Newton's method is first tried.
     - `max_relaxations`, `max_newtons`: steps at most, each time.
+    - `rounds`: how many times at most.
 
     **Returns:** how far it came.
     """
 
     def proceed(state):
-        progress, switch, rounds = state
+        progress, switch, count = state
         relaxed, relaxations = _relax(equation, progress.potential, switch, max_relaxations)
         found, residual, newtons = _newton(equation, relaxed, tolerance, max_newtons)
         progress = Progress(
@@ -74,11 +75,11 @@ def solve_by_newton(
             progress.relaxations + relaxations,
             progress.newtons + newtons,
         )
-        return progress, switch / 10, rounds + 1
+        return progress, switch / 10, count + 1
 
     def goes_on(state):
-        progress, _, rounds = state
-        return ~progress.converged & (rounds < (ROUNDS if max_relaxations else 1))
+        progress, _, count = state
+        return ~progress.converged & (count < rounds)
 
     start = _start(potential)
     switch = jnp.asarray(switch, potential.dtype)

@@ -8,10 +8,11 @@ density of the moment,
 
 A mean of convex potentials is convex, so a mesh that lags is no more tangled than those it lags behind.
 
-**Reference:** Huang, Ren and Russell, "Moving mesh partial differential equations (MMPDES) based on the equidistribution
-principle", 1994, doi:10.1137/0731038.
+**Reference:** Huang, Ren and Russell, "Moving mesh partial differential equations (MMPDES) based on the
+equidistribution principle", 1994, doi:10.1137/0731038.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -58,7 +59,7 @@ def follow(
     times = [float(t) for t in times]
     if len(times) != len(densities) or not times:
         raise ValueError(f"follow needs one time for each density; got {len(times)} and {len(densities)}.")
-    if any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
+    if any(later <= earlier for earlier, later in itertools.pairwise(times)):
         raise ValueError(f"times must increase; got {times}.")
     if lag:
         check_positive("follow", "lag", lag)
@@ -72,7 +73,8 @@ def follow(
             keep = jnp.exp(-(time - times[index - 1]) / lag)
             moved = _lag(target, potential, keep, density, grid)
         potential = moved.potential
-        found.append(finish(moved, f"{type(mover).__name__} at t = {time:g}", throw))
+        owner = f"{type(mover).__name__} at t = {time:g}"
+        found.append(finish(moved, density, grid, owner=owner, throw=throw))
     return found
 
 

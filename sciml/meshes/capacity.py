@@ -115,17 +115,22 @@ def _describe(demand: Demand, grid: Grid) -> str:
     steepness, share = float(demand.steepness), float(demand.share)
     cells = " x ".join(map(str, grid.shape))
     if not math.isfinite(steepness):
-        return f"The density cannot be differentiated everywhere: its steepness on {cells} cells is {steepness}."
+        return (
+            f"The density cannot be differentiated everywhere: its steepness on {cells} cells is {steepness}."
+        )
     said = []
     if steepness > STEEPEST:
         enough = " x ".join(str(math.ceil(n * steepness / STEEPEST)) for n in grid.shape)
+        hope = "could carry it" if share <= LARGEST_SHARE else "are the least that might carry it"
         said.append(
-            f"The density is too steep for {cells} cells: along a side of a cell of the mesh it asks for, its logarithm "
-            f"changes by {steepness:.3g}, and should by no more than {STEEPEST:g}. {enough} cells could carry it."
+            f"The density is too steep for {cells} cells: along a side of a cell of the mesh it asks for, its "
+            f"logarithm changes by {steepness:.3g}, and should by no more than {STEEPEST:g}. {enough} cells {hope}."
         )
     if share > LARGEST_SHARE:
         said.append(
             f"{100 * share:.3g} % of the density's mass lies above its least value, which leaves few cells for the "
             f"rest; a monitor's cap=0.8 limits it."
         )
-    return " ".join(said) or f"The density is not too steep for {cells} cells: its steepness is {steepness:.3g}."
+    return (
+        " ".join(said) or f"The density is not too steep for {cells} cells: its steepness is {steepness:.3g}."
+    )

@@ -37,6 +37,7 @@ from .derivatives import average, combine_channels, gradient, hessian, power, re
 from .gridded import GriddedDensity
 from .smoothing import AbstractSmoothing, Gaussian
 from .structured import StructuredMesh
+from .transfer import resample
 
 ONE_CELL = Gaussian(1.0)
 
@@ -82,8 +83,8 @@ class AbstractMonitor(eqx.Module):
         grid = mesh.grid if isinstance(mesh, StructuredMesh) else mesh
         if not isinstance(grid, Grid):
             raise ValueError(
-                f"A monitor takes a solution on a Grid or a StructuredMesh; got {type(mesh).__name__}. Transfer the "
-                "solution to one of these first."
+                f"A monitor takes a solution on a Grid or a StructuredMesh; got {type(mesh).__name__}. Bring the "
+                "solution to a grid first, by resample(u, mesh, grid)."
             )
         values = check_values(type(self).__name__, u, grid.shape)
         if not isinstance(values, jax.core.Tracer) and not np.all(np.isfinite(values)):
@@ -94,31 +95,28 @@ class AbstractMonitor(eqx.Module):
             )
         return _evaluate(self, values, mesh)
 
-    def density(self, u: Float[Array, "channel *space"], grid: Grid) -> GriddedDensity:
+    def density(self, u: Float[Array, "channel *space"], mesh: Grid | StructuredMesh) -> GriddedDensity:
         """The density that a mover takes.
 
-        It is differentiable with respect to the solution and the monitor's numbers, and so is the mesh made of it.
+        It is differentiable with respect to the solution and the monitor's numbers, and so is the mesh made of it. The
+        grid may be finer than the one that is moved: features narrower than its cells are then seen better.
 
         **Arguments:**
 
-        - `u`: the solution `(channel, *space)` at the points of the grid. A solution on a moved mesh is to be
-            transferred to the regular grid first: there the mover asks for the density at any position.
-        - `grid`: the grid.
+        - `u`: the solution `(channel, *space)`.
+        - `mesh`: the grid whose points it is given at. Or a moved mesh: as movers ask for the density anywhere, its
+            logarithm is then interpolated to the points of `mesh.grid`, whose spacing is the least width of a feature.
 
-        **Returns:** the density, with mean one over the points of the grid.
+        **Returns:** the density, with mean one over the points of the grid, or about one if the mesh has moved.
 
-        **Raises:** `ValueError` for a solution of another shape than the grid's, or that is not finite, for a moved
-            mesh, and for a monitor that is not positive.
+        **Raises:** `ValueError` for a solution of another shape than the mesh's, or that is not finite, and for a
+            monitor that is not positive; `MeshError` for a moved mesh that is tangled.
         """
-        if isinstance(grid, StructuredMesh):
-            raise ValueError(
-                f"{type(self).__name__}.density needs the solution on a regular Grid, where a position is found at "
-                "once; got a StructuredMesh. Transfer the solution to mesh.grid first. For the density at the points "
-                "of the moved mesh itself use evaluate(u, mesh)."
-            )
-        values = self.evaluate(u, grid)
-        check_positive_values(type(self).__name__, values, grid.coordinates)
-        return GriddedDensity(values, grid)
+        values = self.evaluate(u, mesh)
+        check_positive_values(type(self).__name__, values, mesh.coordinates)
+        if isinstance(mesh, Grid):
+            return GriddedDensity(values, mesh)
+        return GriddedDensity(jnp.exp(resample(jnp.log(values)[None], mesh, mesh.grid)[0]), mesh.grid)
 
 
 class GradientMonitor(AbstractMonitor):

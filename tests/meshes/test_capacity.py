@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sciml.meshes import Bell, Ring, Uniform
+from sciml.meshes import Bell, Ring
 from sciml.meshes.capacity import check_capacity, describe_capacity, estimate_demand
 from sciml.pdes import Box, Grid, Neumann
 
@@ -31,21 +31,21 @@ def test_the_demand_of_an_exponential_is_known():
 
 def test_steepness_falls_as_one_over_the_cells_and_sees_no_factor():
     """Property."""
-    coarse, fine = (float(estimate_demand(RING, square(n)).steepness) for n in (20, 80))
-    assert coarse / fine == pytest.approx(4, rel=0.05)
-    scaled = estimate_demand(lambda x: 1e200 * RING(x), square(20))
+    coarse, fine = (float(estimate_demand(RING, square(n)).steepness) for n in (32, 64))
+    assert coarse / fine == pytest.approx(2, rel=0.02)
+    scaled = estimate_demand(lambda x: 1e200 * RING(x), square(32))
     assert float(scaled.steepness) == pytest.approx(coarse, rel=1e-12)
 
 
 def test_what_failed_before_is_refused_and_the_size_that_is_named_is_not():
-    """Exact: the demo ring on 32 x 32 cells, of which the exact mover makes 16 concave ones; 64 x 64 carry it."""
+    """Exact: the demo ring on 32 x 32 cells, of which the exact mover makes 16 concave ones; it needs 52 x 52."""
     with pytest.raises(
-        ValueError, match=r"too steep for 32 x 32 cells.*changes by 4.8.* 5\d x 5\d cells could carry it"
+        ValueError,
+        match=r"too steep for 32 x 32 cells.*changes by 4.8.* 52 x 52 cells could carry it.*smooth",
     ):
         check_capacity(RING, square(32))
     assert check_capacity(RING, square(64)) is RING
     assert describe_capacity(RING, square(64)).startswith("The density is not too steep for 64 x 64 cells")
-    assert check_capacity(Uniform(), square(8)) is not None
 
 
 def test_too_much_mass_in_a_peak_is_named():

@@ -33,7 +33,7 @@ class Certificate(eqx.Module):
     - `boundary_error`: the farthest that a node is off the wall it belongs on, over the size of the domain, a scalar.
     - `area_error`: by how much the volumes of the cells do not add up to the domain's, relative, a scalar.
     - `worst_cell`: the flat index of the cell with the smallest corner, a scalar.
-    - `details`: counts and histories of the mover by name.
+    - `details`: what the mover counted, by name, scalars.
     """
 
     residual: Float[Array, ""]
@@ -82,7 +82,7 @@ def certify(
     - `mesh`: the mesh.
     - `density`: what its cells should share evenly; positions `(dim, *points)` to numbers `(*points,)`.
     - `residual`, `iterations`, `converged`: what the mover says of itself, scalars.
-    - `details`: more of that, by name.
+    - `details`: more of that, by name, scalars.
     - `points`: of Gauss' formula in each direction of a cell.
 
     **Returns:** the certificate. It is a constant to differentiation.

@@ -27,7 +27,7 @@ class AbstractMesh(AbstractCalculus):
     @property
     @abc.abstractmethod
     def boundary_error(self) -> Float[Array, ""]:
-        """The farthest that a node which belongs on a wall is off it, a length."""
+        """The farthest that a node which belongs on a wall is off it, a scalar; a length."""
 
     @property
     @abc.abstractmethod

@@ -17,27 +17,29 @@ class Moved(eqx.Module):
 
     - `mesh`: the mesh.
     - `certificate`: what was measured on this mesh.
-    - `potential`: `phi` of the map `x = xi + grad phi`, of the mover's own shape, for a warm start of the next mesh;
+    - `potential`: `phi` of the map `x = xi + grad phi` at the vertices `(*vertex,)`, for a warm start of the next mesh;
         `None` for a mover without a potential.
     """
 
     mesh: AbstractMesh
     certificate: Certificate
-    potential: Float[Array, "..."] | None = None
+    potential: Float[Array, "*vertex"] | None = None
 
 
 class AbstractMover(eqx.Module):
     """Moves the vertices of a grid so that its cells share a density evenly."""
 
     @abc.abstractmethod
-    def move(self, density: Density, grid: Grid, *, start: Moved | None = None, throw: bool = True) -> Moved:
+    def move(
+        self, density: Density, grid: Grid | AbstractMesh, *, start: Moved | None = None, throw: bool = True
+    ) -> Moved:
         """Move a mesh.
 
         **Arguments:**
 
         - `density`: of the nodes, `density(x)` maps positions `(dim, *points)` to positive numbers `(*points,)`. Only
             its shape matters: a multiple gives the same mesh.
-        - `grid`: the regular grid whose vertices are moved.
+        - `grid`: the regular grid whose vertices are moved; movers of triangles take a triangle mesh.
         - `start`: what this mover made for a density nearby, to start from.
         - `throw`: refuse a mesh that is not valid; else it is returned, and its certificate says so.
 

@@ -37,6 +37,7 @@ from .trees import (
     order_points,
     project_point,
 )
+from .triangles import TriangleMesh
 
 _STARTS = 8  # per axis, from which a walk may begin
 _LONG_STEPS, _STEPS = 8, 24  # after the long ones a walk goes cell by cell, until the tree takes over
@@ -78,7 +79,9 @@ def locate(mesh: AbstractMesh, points: Float[Array, "dim *points"]) -> Location:
     check_mesh("locate", mesh)
     points = check_points("locate", points, mesh.dimensions)
     check_untangled("locate", mesh)
-    return _locate(mesh, points)
+    if isinstance(mesh, TriangleMesh):
+        return _locate_triangles(mesh.points, mesh.triangles, points)
+    return _locate_nodes(mesh.closed_vertices, mesh.grid, points)
 
 
 def locate_triangles(
@@ -107,7 +110,7 @@ def check_mesh(owner: str, mesh: AbstractMesh) -> None:
 
     **Raises:** `ValueError` with the type.
     """
-    if not isinstance(mesh, StructuredMesh) and not hasattr(mesh, "triangles"):
+    if not isinstance(mesh, StructuredMesh | TriangleMesh):
         cure = " Write uniform_mesh(grid)." if isinstance(mesh, Grid) else ""
         raise ValueError(
             f"{owner} needs a StructuredMesh or a TriangleMesh; got {type(mesh).__name__}.{cure}"
@@ -167,13 +170,6 @@ def _examine(mesh: AbstractMesh) -> tuple[Array, Array, Array, Array]:
     return jnp.min(corners), jnp.argmin(corners), jnp.sum(~(corners > 0)), corners
 
 
-@eqx.filter_jit
-def _locate(mesh: AbstractMesh, points: Array) -> Location:
-    if isinstance(mesh, StructuredMesh):
-        return locate_nodes(mesh.closed_vertices, mesh.grid, points)
-    return _locate_triangles(mesh.coordinates, mesh.triangles, points)
-
-
 def locate_nodes(
     nodes: Float[Array, "dim *node"], grid: Grid, points: Float[Array, "dim *points"]
 ) -> Location:
@@ -198,6 +194,9 @@ def locate_nodes(
         cell, local, held = _find_quadrilaterals(nodes, grid, inside, tolerance)
     found = held & (off <= tolerance)
     return Location(cell.reshape(-1, *shape), local.reshape(-1, *shape), found.reshape(shape))
+
+
+_locate_nodes = eqx.filter_jit(locate_nodes)
 
 
 def clamp_points(points: Float[Array, "dim *points"], grid: Grid) -> Float[Array, "dim *points"]:

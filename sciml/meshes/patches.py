@@ -111,44 +111,53 @@ def invert_patches(
     **Returns:** indices `(dim, point)`, and whether there are any, `(point,)`; where there are none, the start.
     Differentiable with respect to moves and positions.
     """
-    box, h = grid.box, jnp.asarray(grid.spacing, start.dtype)[:, None]
-    first = jnp.asarray([axis[0] for axis in grid.axes], start.dtype)[:, None]
-    identity = jnp.eye(grid.dimensions, dtype=start.dtype)[..., None] * h
-    periods = tuple(
-        length if wraps else None for length, wraps in zip(box.lengths, box.periodic, strict=True)
-    )
-    points = points.astype(start.dtype)
-
-    def step(indices, moves, points):
-        patches = open_patches(moves, indices, grid)
-        residual = nearest_image((first + h * indices + patches.evaluate() - points).T, periods).T
-        slopes = [patches.evaluate(axis) for axis in range(grid.dimensions)]
-        change, positive = _solve(jnp.stack(slopes, axis=1) + identity, residual)
-        return indices - jnp.clip(change, -0.5, 0.5), jnp.max(abs(residual), axis=0), positive
-
-    fixed = jax.lax.stop_gradient((moves, points))
-    start = jax.lax.stop_gradient(start)
+    start, points = jax.lax.stop_gradient(start), points.astype(start.dtype)
     tolerance = round_off(grid, start.dtype)
+    box = grid.box
+    periods = tuple(length if wraps else None for length, wraps in zip(box.lengths, box.periodic))
 
-    def unfinished(state):
-        _, residual, _, count = state
-        return (count < _MOST_STEPS) & jnp.any(residual > tolerance)
+    @jax.custom_jvp
+    def find(moves, start, points):
+        def unfinished(state):
+            _, residual, _, count = state
+            return (count < _MOST_STEPS) & jnp.any(residual > tolerance)
 
-    def advance(state):
-        indices, _, _, count = state
-        return *step(indices, *fixed), count + 1
+        def advance(state):
+            indices, _, _, count = state
+            patches = open_patches(moves, indices, grid)
+            residual = nearest_image((_place(patches, indices, grid) - points).T, periods).T
+            change, positive = _solve(_find_jacobian(patches, grid), residual)
+            return indices - jnp.clip(change, -0.5, 0.5), jnp.max(abs(residual), axis=0), positive, count + 1
 
-    ones = jnp.ones(start.shape[1:], start.dtype)
-    state = (start, np.inf * ones, ones > 0, jnp.asarray(0))
-    indices, residual, positive, _ = jax.lax.while_loop(unfinished, advance, state)
-    good = (residual <= tolerance) & positive & jnp.all(abs(indices - start) < 1, axis=0)
+        ones = jnp.ones(start.shape[1:], start.dtype)
+        state = (start, np.inf * ones, ones > 0, jnp.asarray(0))
+        indices, residual, positive, _ = jax.lax.while_loop(unfinished, advance, state)
+        return indices, (residual <= tolerance) & positive & jnp.all(abs(indices - start) < 1, axis=0)
 
-    def polish(indices, _):
-        return step(indices, moves, points)[0], None
+    @find.defjvp
+    def _follow(primals, tangents):
+        # The implicit function theorem: the map changes where the point is, and the point moves; no start matters.
+        indices, good = find(*primals)
+        patches = open_patches(primals[0], indices, grid)
+        change = open_patches(tangents[0], indices, grid).evaluate() - tangents[2]
+        slope, _ = _solve(_find_jacobian(patches, grid), change)
+        return (indices, good), (-slope, np.zeros(good.shape, jax.dtypes.float0))
 
-    # From the solution, which is held fixed, one step gives the first derivative and two give the first three.
-    indices, _ = jax.lax.scan(polish, jax.lax.stop_gradient(indices), None, length=2)
+    indices, good = find(moves, start, points)
     return jnp.where(good, indices, start), good
+
+
+def _place(patches: Patches, indices: Array, grid: Grid) -> Array:
+    first, h = (
+        jnp.asarray(x, indices.dtype)[:, None] for x in ([axis[0] for axis in grid.axes], grid.spacing)
+    )
+    return first + h * indices + patches.evaluate()
+
+
+def _find_jacobian(patches: Patches, grid: Grid) -> Array:
+    """Of the position with respect to the indices, `(dim, dim, point)`."""
+    slopes = jnp.stack([patches.evaluate(axis) for axis in range(grid.dimensions)], axis=1)
+    return slopes + jnp.diag(jnp.asarray(grid.spacing, slopes.dtype))[..., None]
 
 
 def gather_corners(

@@ -110,7 +110,7 @@ def _check_domains(old: StructuredMesh, new: StructuredMesh) -> None:
 def _overlap(values: Array, old: StructuredMesh, new: StructuredMesh, bounded: bool) -> Array:
     x, y = old.closed_vertices[0], new.closed_vertices[0]
     periodic, length = old.grid.box.periodic[0], old.grid.box.lengths[0]
-    widths = x[1:] - x[:-1]
+    widths, precision = x[1:] - x[:-1], values.dtype
     # Less is lost to rounding where the integrals are small.
     mean = jnp.sum(values * widths, axis=1, keepdims=True) / jnp.sum(widths)
     values = values - mean
@@ -123,7 +123,7 @@ def _overlap(values: Array, old: StructuredMesh, new: StructuredMesh, bounded: b
     left, right = place - x[cell], place - x[cell + 1]
     upto = below[:, cell] + values[:, cell] * left + 0.5 * slopes[:, cell] * left * right
     upto = upto + turns * integrals[:, -1:]
-    return mean + (upto[:, 1:] - upto[:, :-1]) / (y[1:] - y[:-1])
+    return (mean + (upto[:, 1:] - upto[:, :-1]) / (y[1:] - y[:-1])).astype(precision)
 
 
 def _slope(values: Array, middles: Array, widths: Array, length: float | None, bounded: bool) -> Array:

@@ -169,7 +169,7 @@ def _interpolate(values: Array, mesh, points: Array, method: AbstractInterpolati
     if isinstance(mesh, Grid | StructuredMesh):
         found = method.evaluate(values, mesh, clamp_points(points, _grid(mesh)))
     else:
-        place = locate_triangles(mesh.coordinates, mesh.triangles, points)
+        place = locate_triangles(mesh.points, mesh.triangles, points)
         weights = place.local.astype(real_precision(values))
         found = jnp.sum(values[:, mesh.triangles[place.cell[0]]] * weights.T, axis=-1)
     return found.reshape(len(values), *shape)

@@ -38,10 +38,12 @@ from .physics_loss import (
     PhysicsLoss,
     RelativeResidual,
     Samples,
+    average_density,
     make_samples,
     published_loss,
     refine_last_layer,
 )
+from .plots import animate, draw_density, draw_mesh, draw_quality
 from .potentials import (
     AbstractPotential,
     BranchTrunkPotential,
@@ -57,6 +59,12 @@ from .sequence import follow
 from .smoothing import AbstractSmoothing, Gaussian, HelmholtzFilter
 from .structured import StructuredMesh, uniform_mesh
 from .transfer import AbstractInterpolation, Cubic, Linear, interpolate, resample
+from .triangle_elements import apply_mass, apply_stiffness, assemble_mass, assemble_stiffness, find_slopes
+from .triangle_maps import move_through
+from .triangle_movers import AbstractTriangleMover, LaplacianSmoothing, Spring
+from .triangle_readers import read_mesh, triangulate_points
+from .triangles import TriangleMesh
+from .triangulation import Diagonal, triangulate
 
 __all__ = [
     "AbstractBranch",
@@ -70,6 +78,7 @@ __all__ = [
     "AbstractSampling",
     "AbstractSensors",
     "AbstractSmoothing",
+    "AbstractTriangleMover",
     "ArcLengthMonitor",
     "Bell",
     "BranchTrunkPotential",
@@ -85,6 +94,7 @@ __all__ = [
     "DenseBranch",
     "DensitySensors",
     "Derivatives",
+    "Diagonal",
     "ErrorNorms",
     "Extent",
     "Family",
@@ -98,6 +108,7 @@ __all__ = [
     "HelmholtzFilter",
     "HessianMonitor",
     "JitteredLattice",
+    "LaplacianSmoothing",
     "Lattice",
     "Linear",
     "Location",
@@ -113,24 +124,40 @@ __all__ = [
     "Samples",
     "Scattered",
     "SpectralPotential",
+    "Spring",
     "StructuredMesh",
+    "TriangleMesh",
     "Uniform",
+    "animate",
+    "apply_mass",
+    "apply_stiffness",
+    "assemble_mass",
+    "assemble_stiffness",
+    "average_density",
     "certify",
     "check_capacity",
     "check_certificate",
     "check_density",
     "describe_capacity",
     "describe_family",
+    "draw_density",
+    "draw_mesh",
+    "draw_quality",
     "estimate_demand",
+    "find_slopes",
     "follow",
     "interpolate",
     "interpolation_error",
     "locate",
     "locate_triangles",
     "make_samples",
+    "move_through",
     "published_loss",
+    "read_mesh",
     "refine_last_layer",
     "remap",
     "resample",
+    "triangulate",
+    "triangulate_points",
     "uniform_mesh",
 ]

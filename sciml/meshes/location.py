@@ -153,21 +153,32 @@ def check_untangled(owner: str, mesh: AbstractMesh) -> None:
 
     **Raises:** `MeshError` with the worst cell.
     """
-    smallest, worst, tangled, cells = _examine(mesh)
-    if isinstance(smallest, jax.core.Tracer) or tangled == 0:
+    corners = find_smallest_corners(mesh)
+    if isinstance(corners, jax.core.Tracer):
         return
-    index = tuple(int(i) for i in np.unravel_index(int(worst), cells.shape))
+    corners = np.asarray(corners)
+    tangled = np.sum(~(corners > 0))
+    if tangled == 0:
+        return
+    worst = np.unravel_index(np.argmin(corners), corners.shape)
     raise MeshError(
-        f"{owner} needs a mesh whose cells do not overlap; {int(tangled)} of {cells.size} are tangled, the worst is "
-        f"{index}, where the Jacobian at a corner is {float(smallest):.3g} of what it was. Move the mesh for a density "
-        f"that is closer to even, or on a finer grid."
+        f"{owner} needs a mesh whose cells do not overlap; {tangled} of {corners.size} are tangled, the worst is "
+        f"{tuple(map(int, worst))}, where the Jacobian at a corner is {corners.min():.3g} of what it was. Move the "
+        f"mesh for a density that is closer to even, or on a finer grid."
     )
 
 
 @eqx.filter_jit
-def _examine(mesh: AbstractMesh) -> tuple[Array, Array, Array, Array]:
-    corners = jnp.min(mesh.corner_jacobians, axis=0)
-    return jnp.min(corners), jnp.argmin(corners), jnp.sum(~(corners > 0)), corners
+def find_smallest_corners(mesh: AbstractMesh) -> Float[Array, "*cell"]:
+    """The smallest Jacobian at a corner of each cell, over that before the mesh was moved.
+
+    **Arguments:**
+
+    - `mesh`: the mesh.
+
+    **Returns:** `(*cell,)`; not positive where a cell is tangled.
+    """
+    return jnp.min(mesh.corner_jacobians, axis=0)
 
 
 def locate_nodes(

@@ -7,13 +7,15 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .._optional import require
 from ..pdes import Grid
-from .location import check_mesh, locate
+from ..pdes.calculus import check_values
+from .location import check_mesh, find_smallest_corners, locate
 from .mesh import AbstractMesh, Density
 from .structured import StructuredMesh, uniform_mesh
 from .transfer import interpolate
@@ -95,12 +97,12 @@ def draw_quality(mesh: AbstractMesh | Grid, density: Density | None = None, ax: 
     **Returns:** the axes.
     """
     mesh, ax = _prepare("draw_quality", mesh, ax)
-    corners = np.min(np.asarray(mesh.corner_jacobians), axis=0)
+    corners = np.asarray(find_smallest_corners(mesh))
     tangled = ~(corners > 0)
     if density is None:
         values, label = corners, "smallest corner Jacobian" if mesh.dimensions == 2 else "Jacobian"
     else:
-        masses = np.asarray(mesh.masses(density, 6))
+        masses = np.asarray(_weigh(mesh, density))
         values, label = masses / masses.mean(), "mass of a cell / mean"
     if mesh.dimensions == 1:
         return _draw_stairs(ax, mesh, values, tangled, label)
@@ -248,6 +250,12 @@ def _find_ends(mesh: AbstractMesh) -> np.ndarray:
     return np.stack([corners.min(axis=1), corners.max(axis=1)])
 
 
+@eqx.filter_jit
+def _weigh(mesh: AbstractMesh, density: Density) -> Array:
+    return mesh.masses(density, 6)
+
+
+@eqx.filter_jit
 def _corners(mesh: AbstractMesh) -> Array:
     return mesh.closed_vertices if isinstance(mesh, StructuredMesh) else mesh.coordinates
 
@@ -295,19 +303,21 @@ def _sample(density, mesh: AbstractMesh) -> np.ndarray:
     steps = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
     axes = [a + (b - a) * steps for a, b in zip(low, high, strict=True)]
     points = jnp.asarray(np.stack(np.meshgrid(*axes, indexing="ij")))
-    if not callable(density):
-        values = interpolate(jnp.asarray(density)[None], mesh, points)[0]
+    if isinstance(mesh, StructuredMesh):
+        if callable(density):
+            return np.asarray(density(_wrap(points, mesh))).T
+        return np.asarray(interpolate(jnp.asarray(density)[None], mesh, points)[0]).T
+    place = locate(mesh, points)
+    if callable(density):
+        values = density(points)
     else:
-        values = density(_wrap(points, mesh))
-    if not isinstance(mesh, StructuredMesh):
-        values = np.where(locate(mesh, points).found, values, np.nan)
-    return np.asarray(values).T
+        corners = check_values("draw_density", jnp.asarray(density)[None], mesh.coordinates.shape[1:])[0]
+        values = jnp.sum(jnp.moveaxis(corners[mesh.triangles[place.cell[0]]], -1, 0) * place.local, axis=0)
+    return np.where(place.found, values, np.nan).T
 
 
-def _wrap(points: Array, mesh: AbstractMesh) -> Array:
+def _wrap(points: Array, mesh: StructuredMesh) -> Array:
     """Into the box: a mesh may reach beyond its seam, and a function need not be periodic there."""
-    if not isinstance(mesh, StructuredMesh):
-        return points
     box = mesh.grid.box
     rows = [
         low + jnp.mod(x - low, length) if periodic else x

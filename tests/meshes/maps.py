@@ -57,6 +57,56 @@ def tangle(mesh) -> StructuredMesh:
     return StructuredMesh(mesh.grid, jnp.asarray(vertices))
 
 
+def find_corners(mesh) -> np.ndarray:
+    """The vertices, and those at a seam again; by NumPy, which compiles nothing."""
+    vertices = np.asarray(mesh.vertices)
+    for axis, wraps in enumerate(mesh.grid.box.periodic):
+        if wraps:
+            first = vertices.take([0], axis + 1)
+            first[axis] += mesh.grid.box.lengths[axis]
+            vertices = np.concatenate([vertices, first], axis + 1)
+    return vertices
+
+
+def find_points(mesh) -> np.ndarray:
+    """The points of the unknowns."""
+    points = np.asarray(mesh.vertices)
+    for axis, wraps in enumerate(mesh.grid.box.periodic, start=1):
+        if not wraps:
+            points = 0.5 * (
+                points.take(range(points.shape[axis] - 1), axis)
+                + points.take(range(1, points.shape[axis]), axis)
+            )
+    return points
+
+
+def find_volumes(mesh) -> np.ndarray:
+    """Lengths or areas of the cells."""
+    corners = find_corners(mesh)
+    if len(corners) == 1:
+        return np.diff(corners[0])
+    (rising, falling) = corners[:, 1:, 1:] - corners[:, :-1, :-1], corners[:, :-1, 1:] - corners[:, 1:, :-1]
+    return 0.5 * (rising[0] * falling[1] - rising[1] * falling[0])
+
+
+def find_averages(function, mesh) -> np.ndarray:
+    """Averages over cells of a function of NumPy arrays, by Gauss' formula with five points per axis, `(1, *cell)`."""
+    nodes, weights = np.polynomial.legendre.leggauss(5)
+    s, w = (nodes + 1) / 2, weights / 2
+    corners = find_corners(mesh)
+    if len(corners) == 1:
+        low, high = corners[:, :-1], corners[:, 1:]
+        return sum(wi * function(low + si * (high - low)) for si, wi in zip(s, w))[None]
+    a, b, c, d = corners[:, :-1, :-1], corners[:, 1:, :-1], corners[:, :-1, 1:], corners[:, 1:, 1:]
+    total = 0.0
+    for p, wp in zip(s, w):
+        for q, wq in zip(s, w):
+            along, across = (1 - q) * (b - a) + q * (d - c), (1 - p) * (c - a) + p * (d - b)
+            place = (1 - p) * ((1 - q) * a + q * c) + p * ((1 - q) * b + q * d)
+            total = total + wp * wq * function(place) * (along[0] * across[1] - along[1] * across[0])
+    return (total / find_volumes(mesh))[None]
+
+
 def scatter(grid, count, seed=0):
     """Random points of the box, `(dim, count)`."""
     low, high = (np.array(ends)[:, None] for ends in (grid.box.lower, grid.box.upper))

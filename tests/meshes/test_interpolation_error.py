@@ -36,9 +36,6 @@ def test_uniform_meshes_have_the_errors_of_the_references(function, expected, di
     assert float(found.l2) == pytest.approx(expected, rel=1e-3)
     if diagonal is not None:
         assert found.diagonal == diagonal
-        mirrored = interpolation_error(lambda x: function(jnp.stack([1 - x[0], x[1]])), SQUARE)
-        assert float(mirrored.l2) == pytest.approx(expected, rel=1e-3)
-        assert mirrored.diagonal == 1 - diagonal
 
 
 def test_the_quadrature_of_a_triangle():

@@ -2,11 +2,12 @@
 
 Springs have no length of their own, and a stiffness `k` that grows with the density. Nodes are at rest where
 
-    sum_j k_ij (x_j - x_i) = c_i sum_j k0_ij (xi_j - xi_i),        c_i = sum_j k_ij / sum_j k0_ij,
+    sum_j k_ij (x_j - x_i) = s_i c_i sum_j k0_ij (xi_j - xi_i),        c_i = sum_j k_ij / sum_j k0_ij,
 
-with `xi` the mesh as it was made and `k0` the stiffness under a density of one, so that a uniform density leaves every
-mesh as it was made. The stiffness depends on where nodes are. It is frozen, the nodes solve the linear system by
-conjugate gradients, and go there by a part of the way that Aitken's formula chooses.
+with `xi` the mesh as it was made, `k0` the stiffness under a density of one, and `s` by how much the mesh has been
+stretched around the node, the root of the areas' ratio. So a uniform density leaves every mesh as it was made.
+Stiffness and stretch depend on where nodes are. They are frozen, the nodes solve the linear system by conjugate
+gradients, and go there by a part of the way that Aitken's formula chooses.
 
 Without a force on the right, with positive stiffness and a fixed, convex boundary such a network cannot fold (Tutte).
 For all other cases steps are cut, so that a mesh that comes in untangled is not tangled on the way.
@@ -58,6 +59,15 @@ class Network(eqx.Module):
         means = self.mesh.move_to(points).means(self.density, _POINTS)
         return self.stiffness(self.mesh, means / jnp.mean(means))
 
+    def find_stretch(self, points: Array) -> Array:
+        """How much larger lengths around a node are than when the mesh was made, `(node,)`."""
+        mesh = self.mesh.move_to(points)
+        zero = jnp.zeros_like(points[0])
+        now, before = (
+            zero.at[mesh.triangles].add(areas[:, None]) for areas in (mesh.volumes, mesh.reference_volumes)
+        )
+        return jnp.sqrt(jnp.maximum(now / before, _LEAST_AREA))
+
     def project(self, values: Array) -> Array:
         """What of forces or steps `(2, node)` the boundary lets through."""
         tangents = self.mesh.tangents
@@ -69,6 +79,7 @@ class Network(eqx.Module):
         stiffness = self.find_stiffness(points)
         before = self.stiffness(self.mesh, jnp.ones_like(self.mesh.volumes))
         rest = pull(self.mesh, before, self.mesh.reference) / gather(self.mesh, before)
+        rest = rest * self.find_stretch(points)
         return self.project(pull(self.mesh, stiffness, points) / gather(self.mesh, stiffness) - rest)
 
     def equation(self, points: Array) -> Array:

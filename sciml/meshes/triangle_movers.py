@@ -77,6 +77,10 @@ class AbstractTriangleMover(AbstractMover):
         owner = type(self).__name__
         check_triangle_mesh(owner, mesh)
         _check_sliding(owner, mesh, self.sliding)
+        if not callable(density):
+            raise ValueError(
+                f"{owner} needs a density, a function of positions (dim, *points); got {type(density).__name__}."
+            )
         if start is not None:
             check_triangle_mesh(f"{owner}'s start", start.mesh)
             mesh = mesh.move_to(start.mesh.points)
@@ -270,8 +274,9 @@ def finish_triangles(owner: str, moved: Moved, throw: bool) -> Moved:
     """
     if not throw:
         return moved
-    checked = check_certificate(moved.certificate, moved.mesh.volumes.shape, owner=owner, cure=_CURE)
-    return Moved(moved.mesh, checked)
+    return check_certificate(
+        moved.certificate, moved.mesh.volumes.shape, owner=owner, cure=_CURE, guarded=moved
+    )
 
 
 def _check_numbers(mover: AbstractTriangleMover) -> None:

@@ -88,7 +88,9 @@ def describe_capacity(density: Density, grid: Grid) -> str:
 
     **Returns:** a sentence or two.
     """
-    return _describe(estimate_demand(density, grid), grid)
+    demand = estimate_demand(density, grid)
+    # Under `grad` a lambda may hold traced numbers.
+    return "" if isinstance(demand.steepness, jax.core.Tracer) else _describe(demand, grid)
 
 
 def check_capacity(density: Density, grid: Grid) -> Density:

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from .mesh import AbstractMesh, Density
 
@@ -46,7 +46,7 @@ class Certificate(eqx.Module):
     boundary_error: Float[Array, ""]
     area_error: Float[Array, ""]
     worst_cell: Int[Array, ""]
-    details: dict[str, Array]
+    details: dict[str, Shaped[Array, ""]]
 
     @property
     def untangled(self) -> Bool[Array, ""]:
@@ -72,7 +72,7 @@ def certify(
     residual: Float[Array, ""] | float = 0.0,
     iterations: Int[Array, ""] | int = 0,
     converged: Bool[Array, ""] | bool = True,
-    details: dict[str, Array] | None = None,
+    details: dict[str, Shaped[Array, ""]] | None = None,
     points: int = 6,
 ) -> Certificate:
     """Measure a mesh.
@@ -111,8 +111,8 @@ def certify(
 
 
 def check_certificate(
-    certificate: Certificate, cells: tuple[int, ...], *, owner: str, cure: str
-) -> Certificate:
+    certificate: Certificate, cells: tuple[int, ...], *, owner: str, cure: str, guarded: PyTree = None
+) -> PyTree:
     """Refuse a mesh that is not valid.
 
     **Arguments:**
@@ -121,19 +121,21 @@ def check_certificate(
     - `cells`: the shape of the array of cells.
     - `owner`: the mover, for the message.
     - `cure`: what a user can do, for the message.
+    - `guarded`: what may not be used without the check, such as the mesh with its certificate; by default the
+        certificate.
 
-    **Returns:** the certificate. Under `jit` or `vmap` it holds the check, which happens when the program runs; use it.
+    **Returns:** what is guarded. Under `jit` or `vmap` its arrays hold the check, which happens when the program runs;
+    use it, as XLA drops checks on what is not used.
 
     **Raises:** `MeshError` naming the cell and the cure; under `jit` and `vmap` equinox's runtime error, which cannot
     name the cell.
     """
+    guarded = certificate if guarded is None else guarded
     if isinstance(certificate.valid, jax.core.Tracer):
         fault = f"{owner}: the mesh is tangled, leaves its domain, or did not converge."
-        message = f"{fault} {cure} throw=False returns it, marked."
-        checked = eqx.error_if(certificate.converged, ~certificate.valid, message)
-        return eqx.tree_at(lambda c: c.converged, certificate, checked)
+        return eqx.error_if(guarded, ~certificate.valid, f"{fault} {cure} throw=False returns it, marked.")
     if np.all(certificate.valid):
-        return certificate
+        return guarded
     raise MeshError(f"{owner}: {_explain(certificate, cells)} {cure} throw=False returns the mesh, marked.")
 
 

@@ -126,8 +126,8 @@ def check_density(density: Density, grid: Grid) -> Density:
 
     **Returns:** the density.
 
-    **Raises:** `ValueError` with the value and its place, for one that is zero, negative, infinite or NaN; and for one
-    that does not return one number for each position.
+    **Raises:** `ValueError` with the value and its place, for one that is zero, negative, infinite or NaN; for one that
+    does not return one number for each position; and for one that is not periodic where the box is.
     """
     if not callable(density):
         raise ValueError(
@@ -145,7 +145,25 @@ def check_density(density: Density, grid: Grid) -> Density:
             )
     for points, values in zip(lattices, _evaluate(density, lattices), strict=True):
         check_positive_values("The density", values, points)
+    _check_seams(density, grid, lattices[0])
     return density
+
+
+def _check_seams(density: Density, grid: Grid, vertices: Array) -> None:
+    """Refuse a density that differs across the seam of a periodic axis, if its values are known."""
+    for axis, (periodic, length) in enumerate(zip(grid.box.periodic, grid.box.lengths, strict=True)):
+        if not periodic:
+            continue
+        here = jnp.take(vertices, jnp.array([0]), axis=axis + 1)
+        one, other = _evaluate(density, (here, here.at[axis].add(length)))
+        if isinstance(one, jax.core.Tracer):
+            return
+        off = float(jnp.max(abs(other / one - 1)))
+        if off > 1e3 * float(jnp.finfo(one.dtype).eps) ** 0.5:
+            raise ValueError(
+                f"Axis {axis} of the box is periodic, and the density is not: across the seam it changes by a factor "
+                f"of up to {1 + off:.3g}. Give a Ring or a Bell periods=grid.box.lengths, or the box walls."
+            )
 
 
 def check_positive_values(

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..pdes import AbstractCalculus, FiniteDifference, Grid
-from ._checks import check_positive
+from ._checks import check_grid, check_positive, check_whole
 from .capacity import describe_capacity
 from .certificate import Certificate, certify, check_certificate
 from .densities import check_density
@@ -67,6 +67,8 @@ class MongeAmpere(AbstractMover):
     def __check_init__(self):
         check_positive(type(self).__name__, "tolerance", self.tolerance)
         check_positive(type(self).__name__, "switch", self.switch)
+        for name, least in (("max_relaxations", 0), ("max_newtons", 0), ("rounds", 1)):
+            check_whole(type(self).__name__, name, getattr(self, name), least)
 
     def move(self, density, grid, *, start=None, throw=True):
         """Solve the equation; see `AbstractMover.move`.
@@ -75,7 +77,8 @@ class MongeAmpere(AbstractMover):
         linear solve, whatever number of steps it took. Lambdas are compiled anew each time: where that matters, give an
         `equinox.Module` or a named function.
         """
-        moved = _move(self, density, grid, initial_potential(start, grid))
+        potential = prepare(type(self).__name__, density, grid, start, throw=throw)
+        moved = _move(self, density, grid, potential)
         return finish(moved, density, grid, owner=type(self).__name__, throw=throw)
 
     def solve(
@@ -124,10 +127,12 @@ class ParabolicRelaxation(AbstractMover):
 
     def __check_init__(self):
         check_positive(type(self).__name__, "tolerance", self.tolerance)
+        check_whole(type(self).__name__, "max_relaxations", self.max_relaxations, 0)
 
     def move(self, density, grid, *, start=None, throw=True):
         """Step until the residual is small; differentiable as `MongeAmpere`. See `AbstractMover.move`."""
-        moved = _move(self, density, grid, initial_potential(start, grid))
+        potential = prepare(type(self).__name__, density, grid, start, throw=throw)
+        moved = _move(self, density, grid, potential)
         return finish(moved, density, grid, owner=type(self).__name__, throw=throw)
 
     def solve(
@@ -164,7 +169,7 @@ class CellExactMongeAmpere(AbstractMover):
 
     **Arguments:**
 
-    - `start`: the mover of the mesh to start from.
+    - `first`: makes the mesh to start from.
     - `tolerance`: the largest `|log(mass / mean mass)|` of any cell.
     - `points`: of Gauss' formula in each direction.
     - `max_newtons`: at most so many steps.
@@ -172,22 +177,33 @@ class CellExactMongeAmpere(AbstractMover):
     **Raises:** `ValueError` for a tolerance that is not positive.
     """
 
-    start: MongeAmpere = MongeAmpere()
+    first: MongeAmpere = MongeAmpere()
     tolerance: float = 1e-10
     points: int = eqx.field(static=True, default=3)
     max_newtons: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):
         check_positive(type(self).__name__, "tolerance", self.tolerance)
+        check_whole(type(self).__name__, "points", self.points, 1)
+        check_whole(type(self).__name__, "max_newtons", self.max_newtons, 0)
+        if not isinstance(self.first, MongeAmpere):
+            raise ValueError(
+                f"CellExactMongeAmpere.first makes the mesh to start from, and is a MongeAmpere; got "
+                f"{type(self.first).__name__}."
+            )
 
     @property
     def discretize(self) -> Callable[[Grid], AbstractCalculus]:
         """That of the mover to start from."""
-        return self.start.discretize
+        return self.first.discretize
 
     def move(self, density, grid, *, start=None, throw=True):
-        """Solve at the vertices, then for the cells; differentiable as `MongeAmpere`. See `AbstractMover.move`."""
-        moved = _move_cells(self, density, grid, initial_potential(start, grid))
+        """Solve at the vertices, then for the cells; differentiable as `MongeAmpere`. See `AbstractMover.move`.
+
+        The potential that comes with the mesh is the one at the vertices it started from, for the next mesh.
+        """
+        potential = prepare(type(self).__name__, density, grid, start, throw=throw)
+        moved = _move_cells(self, density, grid, potential)
         return finish(moved, density, grid, owner=type(self).__name__, throw=throw)
 
 
@@ -196,12 +212,12 @@ def _move(mover: MongeAmpere | ParabolicRelaxation, density, grid, potential) ->
     potential, progress = mover.solve(density, grid, potential)
     lattice = VertexLattice(grid)
     mesh = StructuredMesh(grid, lattice.reference + lattice.gradient(potential), mover.discretize)
-    return Moved(mesh, _certify(mesh, density, progress), potential)
+    return Moved(mesh, _certify(mesh, density, progress, 6), potential)
 
 
 @eqx.filter_jit
 def _move_cells(mover: CellExactMongeAmpere, density, grid, potential) -> Moved:
-    potential, first = mover.start.solve(density, grid, potential)
+    potential, first = mover.first.solve(density, grid, potential)
     lattice = CellLattice(grid)
     closed = close_density(density, grid.dimensions, lattice.shape, potential.dtype)
     equation = CellEquation(lattice, closed, mover.points)
@@ -221,10 +237,12 @@ def _move_cells(mover: CellExactMongeAmpere, density, grid, potential) -> Moved:
         progress,
         (first.relaxations, first.newtons + progress.newtons),
     )
-    return Moved(mesh, _certify(mesh, density, progress), potential)
+    # By more points than the solver takes.
+    certificate = _certify(mesh, density, progress, max(6, 2 * mover.points))
+    return Moved(mesh, certificate, potential)
 
 
-def _certify(mesh: StructuredMesh, density: Density, progress: Progress) -> Certificate:
+def _certify(mesh: StructuredMesh, density: Density, progress: Progress, points: int) -> Certificate:
     return certify(
         mesh,
         density,
@@ -232,6 +250,7 @@ def _certify(mesh: StructuredMesh, density: Density, progress: Progress) -> Cert
         iterations=progress.relaxations + progress.newtons,
         converged=progress.converged,
         details={"relaxations": progress.relaxations, "newtons": progress.newtons},
+        points=points,
     )
 
 
@@ -248,17 +267,38 @@ def finish(moved: Moved, density: Density, grid: Grid, *, owner: str, throw: boo
 
     **Returns:** the same.
 
-    **Raises:** `ValueError` where the density is the cause, as it is not positive and finite; else `MeshError`, as
-    `check_certificate` does, and what size of mesh could carry the density.
+    **Raises:** `MeshError`, as `check_certificate` does, and what size of mesh could carry the density.
     """
     if not throw:
         return moved
     valid, cure = moved.certificate.valid, _CURE
     if not isinstance(valid, jax.core.Tracer) and not np.all(valid):
+        cure = f"{describe_capacity(freeze(density), grid)} {cure}".strip()
+    shape = moved.mesh.volumes.shape
+    return check_certificate(moved.certificate, shape, owner=owner, cure=cure, guarded=moved)
+
+
+def prepare(
+    owner: str, density: Density, grid: Grid, start: Moved | None, *, throw: bool
+) -> Float[Array, "*vertex"]:
+    """Check what a mover was given, before anything is compiled.
+
+    **Arguments:**
+
+    - `owner`: the mover, for messages.
+    - `density`: positions `(dim, *points)` to numbers `(*points,)`.
+    - `grid`: the grid to move.
+    - `start`: what a mover returned, or nothing.
+    - `throw`: whether to look at the density's values, too, where they are known.
+
+    **Returns:** the potential to start from `(*vertex,)`.
+
+    **Raises:** `ValueError` for anything else.
+    """
+    check_grid(owner, grid)
+    if throw or not callable(density):
         check_density(density, grid)
-        cure = f"{describe_capacity(density, grid)} {cure}"
-    checked = check_certificate(moved.certificate, moved.mesh.volumes.shape, owner=owner, cure=cure)
-    return Moved(moved.mesh, checked, moved.potential)
+    return initial_potential(start, grid)
 
 
 def initial_potential(start: Moved | None, grid: Grid) -> Float[Array, "*vertex"]:
@@ -276,11 +316,19 @@ def initial_potential(start: Moved | None, grid: Grid) -> Float[Array, "*vertex"
     shape = vertex_shape(grid)
     if start is None:
         return jnp.zeros(shape)
-    if start.potential is None or jnp.shape(start.potential) != shape:
-        have = None if start.potential is None else jnp.shape(start.potential)
+    if not isinstance(start, Moved) or start.potential is None:
+        kind = "one without a potential" if isinstance(start, Moved) else type(start).__name__
         raise ValueError(
-            f"start must be what a mover with a potential made on this grid, potential {shape} at the vertices; got "
-            f"{have}. Leave start out to begin from the uniform mesh."
+            f"start must be what a mover with a potential returned, mesh and certificate and all; got {kind}. Leave it "
+            "out to begin from the uniform mesh."
+        )
+    known = getattr(start.mesh, "grid", None)
+    mine, other = (None if g is None else (g.box.lower, g.box.upper, g.box.periodic) for g in (grid, known))
+    if jnp.shape(start.potential) != shape or (known is not None and mine != other):
+        raise ValueError(
+            f"start must have been made on this grid, with a potential {shape} at the vertices of the box from "
+            f"{grid.box.lower} to {grid.box.upper}; got {jnp.shape(start.potential)} and {other}. Leave it out to "
+            "begin from the uniform mesh."
         )
     return start.potential
 
@@ -299,11 +347,6 @@ def close_density(density: Density, dimensions: int, shape: tuple[int, ...], dty
 
     **Raises:** `ValueError` for a density that does not return one number for each position.
     """
-    if not callable(density):
-        raise ValueError(
-            f"A density is a function of positions (dim, *points); got {type(density).__name__}. A solution becomes "
-            "one by a monitor: HessianMonitor().density(u, grid)."
-        )
     closed = eqx.filter_closure_convert(density, jax.ShapeDtypeStruct((dimensions, *shape), dtype))
     found = closed.out_struct
     if getattr(found, "shape", None) != shape:

@@ -17,6 +17,7 @@ from jax.scipy.sparse.linalg import bicgstab
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .equidistribution import AbstractEquation
+from .lattice import AbstractLattice
 
 KRYLOV = 100  # iterations at most in one linear solve; where Newton's method converges it takes about 10
 SMALLEST_STEP = 1e-3  # of Newton's method: below, it is stuck
@@ -126,9 +127,11 @@ def freeze(tree: PyTree) -> PyTree:
 def attach_gradient(
     equation: AbstractEquation, potential: Float[Array, "*lattice"]
 ) -> Float[Array, "*lattice"]:
-    """Make a solution depend on the equation's parameters, by the implicit function theorem.
+    """Make a solution depend on the equation's parameters, as the implicit function theorem has it.
 
-    One linear solve with the linearized equation gives the derivative, forwards or backwards.
+    These are two steps of Newton's method that change nothing, but have derivatives: the first makes first derivatives
+    right, and the second those of order two and three. Each is a linear solve, forwards or backwards, whatever number
+    of steps the solution took.
 
     **Arguments:**
 
@@ -137,13 +140,15 @@ def attach_gradient(
 
     **Returns:** the same values `(*lattice,)`.
     """
-    potential = jax.lax.stop_gradient(potential)
-    residual = equation.look(potential).residual
-    # Zero, with the derivative of the residual: the solve below ends at once, and only its derivatives do any work.
-    change = residual - jax.lax.stop_gradient(residual)
     exact = 1e-12 if potential.dtype == jnp.float64 else 1e-6
-    frozen = freeze(equation)
-    return potential - _solve_linear(frozen, frozen.linearize(potential), change, exact)
+    potential = jax.lax.stop_gradient(potential)
+    for _ in range(2):
+        residual = equation.look(potential).residual
+        # Zero, with the derivatives of the residual: the solve ends at once, and only its derivatives do any work.
+        change = residual - jax.lax.stop_gradient(residual)
+        apply = equation.linearize(potential)
+        potential = potential - _solve_linear(equation.lattice, apply, change, potential, exact, 4 * KRYLOV)
+    return potential
 
 
 def _start(potential: Array) -> Progress:
@@ -181,7 +186,9 @@ def _newton(
         # Solved no further than the step is good for.
         size = _norm(residual)
         forcing = jnp.clip(size, 0.1 * tolerance / size, 0.1)
-        change = _solve_linear(equation, equation.linearize(potential), -residual, forcing)
+        change = _solve_linear(
+            equation.lattice, equation.linearize(potential), -residual, potential, forcing, KRYLOV
+        )
         length, found = _search(equation, potential, change, size)
         stuck = length < SMALLEST_STEP
         moved = jnp.where(stuck, potential, potential + length * change)
@@ -220,18 +227,21 @@ def _search(equation: AbstractEquation, potential: Array, change: Array, size: A
 
 
 def _solve_linear(
-    equation: AbstractEquation, apply: Callable[[Array], Array], right: Array, tolerance: Array | float
+    lattice: AbstractLattice,
+    apply: Callable[[Array], Array],
+    right: Array,
+    near: Array,
+    tolerance: Array | float,
+    limit: int,
 ) -> Array:
-    """Preconditioned from the right, so that the residual is that of the equation."""
-    lattice = equation.lattice
+    """Preconditioned from the right, so that the residual is that of the equation; `near` is any array of the shape."""
 
     def preconditioned(z):
         return apply(lattice.invert_laplacian(z))
 
-    right = lattice.project(right)
     # Not a constant: XLA would work out the first product at compile time, which takes seconds for large meshes.
-    start = 0.0 * right
-    z, _ = bicgstab(preconditioned, right, x0=start, tol=tolerance, atol=0.0, maxiter=KRYLOV)
+    start = 0.0 * near
+    z, _ = bicgstab(preconditioned, lattice.project(right), x0=start, tol=tolerance, atol=0.0, maxiter=limit)
     return lattice.invert_laplacian(z)
 
 

@@ -24,13 +24,13 @@ from ._checks import check_positive
 from .certificate import certify
 from .lattice import VertexLattice
 from .mesh import Density
-from .monge_ampere import MongeAmpere, finish
+from .monge_ampere import MongeAmpere, ParabolicRelaxation, finish
 from .mover import Moved
 from .structured import StructuredMesh
 
 
 def follow(
-    mover: MongeAmpere,
+    mover: MongeAmpere | ParabolicRelaxation,
     densities: Sequence[Density],
     grid: Grid,
     times: Sequence[float] | Float[Array, " time"],
@@ -42,7 +42,7 @@ def follow(
 
     **Arguments:**
 
-    - `mover`: a mover with a potential at the vertices.
+    - `mover`: a mover whose mesh is the gradient of its potential.
     - `densities`: one for each time, each as for `AbstractMover.move`. Those of one kind, such as equinox modules that
         differ in their arrays, share one compilation.
     - `grid`: the grid whose vertices are moved.
@@ -58,21 +58,30 @@ def follow(
     """
     times = [float(t) for t in times]
     if len(times) != len(densities) or not times:
-        raise ValueError(f"follow needs one time for each density; got {len(times)} and {len(densities)}.")
+        raise ValueError(
+            f"follow needs one time for each density; got {len(times)} and {len(densities)}. Give as many of both."
+        )
     if any(later <= earlier for earlier, later in itertools.pairwise(times)):
-        raise ValueError(f"times must increase; got {times}.")
-    if lag:
+        raise ValueError(f"follow: times must increase; got {times}. Sort them, densities with them.")
+    if not isinstance(mover, (MongeAmpere, ParabolicRelaxation)):
+        raise ValueError(
+            f"follow needs a mover whose mesh is the gradient of its potential, MongeAmpere or ParabolicRelaxation; "
+            f"got {type(mover).__name__}. Others go on by mover.move(..., start=...) where they can."
+        )
+    if lag != 0.0:
         check_positive("follow", "lag", lag)
     found: list[Moved] = []
-    target, potential = None, None
+    good, potential = None, None
     for index, (time, density) in enumerate(zip(times, densities, strict=True)):
-        target = mover.move(density, grid, start=target, throw=False)
+        target = mover.move(density, grid, start=good, throw=False)
+        # What failed is not started from.
+        good = target if bool(target.certificate.valid) else good
         if lag == 0.0 or potential is None:
             moved = target
         else:
             keep = jnp.exp(-(time - times[index - 1]) / lag)
             moved = _lag(target, potential, keep, density, grid)
-        potential = moved.potential
+        potential = moved.potential if bool(moved.certificate.valid) else potential
         owner = f"{type(mover).__name__} at t = {time:g}"
         found.append(finish(moved, density, grid, owner=owner, throw=throw))
     return found

@@ -18,6 +18,7 @@ from sciml.meshes import (
     Ring,
     Uniform,
     follow,
+    uniform_mesh,
 )
 from sciml.pdes import Box, Dirichlet, Grid
 
@@ -122,7 +123,8 @@ def test_too_few_steps_are_refused_and_marked():
 def test_under_jit_a_refusal_happens_at_run_time():
     mover = ParabolicRelaxation(max_relaxations=5)
     with pytest.raises(RuntimeError, match="did not converge"):
-        jax.block_until_ready(jax.jit(lambda d: mover.move(d, COARSE).certificate)(ring(PROBLEMS["bell"])))
+        # Though only the mesh is used, and not the certificate.
+        jax.block_until_ready(jax.jit(lambda d: mover.move(d, COARSE).mesh.vertices)(ring(PROBLEMS["bell"])))
 
 
 @eqx.filter_jit
@@ -213,6 +215,16 @@ def test_implicit_gradient(energy):
     assert float(forward) == pytest.approx(float(found @ direction), rel=1e-8)
 
 
+@pytest.mark.slow
+def test_second_derivative(energy):
+    """Gradient: of the gradient through the mesh, against central differences of the gradient."""
+    point = jnp.array([5.0, 30.0, 0.25, 0.45, 0.6])
+    slope = jax.jit(lambda a: jax.grad(energy)(point.at[0].set(a))[0])
+    second = jax.jit(jax.grad(lambda a: jax.grad(energy)(point.at[0].set(a))[0]))(point[0])
+    near, far = (slope(point[0] + k * 1e-3) - slope(point[0] - k * 1e-3) for k in (1, 2))
+    assert float(second) == pytest.approx(float((8 * near - far) / (12 * 1e-3)), rel=1e-5)
+
+
 def test_gradient_with_respect_to_what_a_function_is_closed_over():
     """Gradient: a lambda's captured values count, as an equinox module's leaves do."""
     mover = MongeAmpere(tolerance=1e-13)
@@ -226,6 +238,7 @@ def test_gradient_with_respect_to_what_a_function_is_closed_over():
     assert float(jax.grad(first)(2.0)) == pytest.approx(float(numeric), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_gradient_of_the_cell_exact_mesh():
     """Gradient: through Newton's method on masses."""
     mover = CellExactMongeAmpere(tolerance=1e-13)
@@ -286,7 +299,32 @@ BAD = {
     ),
     "the start of another grid": (
         lambda: MongeAmpere().move(Uniform(), COARSE, start=Moved(None, None, jnp.zeros((20, 20)))),
-        r"start must be.*\(13, 13\).*\(20, 20\)",
+        r"start must have been made on this grid.*\(13, 13\).*\(20, 20\)",
+    ),
+    "a moved mesh for a grid": (
+        lambda: MongeAmpere().move(Uniform(), uniform_mesh(COARSE)),
+        "moves the vertices of a Grid.*got StructuredMesh: .*give mesh.grid",
+    ),
+    "a mesh for a start": (
+        lambda: MongeAmpere().move(Uniform(), COARSE, start=uniform_mesh(COARSE)),
+        "start must be what a mover.*got StructuredMesh",
+    ),
+    "no steps": (
+        lambda: MongeAmpere(rounds=0),
+        "MongeAmpere.rounds must be a whole number, 1 or more; got 0",
+    ),
+    "no points": (lambda: CellExactMongeAmpere(points=0), "points must be a whole number"),
+    "a first mover without a potential": (
+        lambda: CellExactMongeAmpere(first=ParabolicRelaxation()),
+        "first makes the mesh.*got ParabolicRelaxation",
+    ),
+    "a density that the box's period does not have": (
+        lambda: MongeAmpere().move(lambda x: 1 + x[0], PERIODIC),
+        r"Axis 0 of the box is periodic.*factor of up to 2.*periods=grid\.box\.lengths",
+    ),
+    "a mover that cannot be followed": (
+        lambda: follow(CellExactMongeAmpere(), [Uniform()], COARSE, [0.0]),
+        "follow needs a mover.*got CellExactMongeAmpere",
     ),
     "a negative density": (lambda: MongeAmpere().move(lambda x: x[0] - 0.5, COARSE), "-0.5 at x"),
     "a density that is NaN": (lambda: MongeAmpere().move(lambda x: 0 * x[0] / 0, COARSE), "nan at x"),

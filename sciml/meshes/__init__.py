@@ -29,6 +29,7 @@ from .monitors import (
     HessianMonitor,
 )
 from .mover import AbstractMover, Moved
+from .moving import MovingSolution, evolve_moving
 from .physics_loss import (
     AbstractResidual,
     AbstractSampling,
@@ -65,6 +66,7 @@ from .triangle_movers import AbstractTriangleMover, LaplacianSmoothing, Spring
 from .triangle_readers import read_mesh, triangulate_points
 from .triangles import TriangleMesh
 from .triangulation import Diagonal, triangulate
+from .volumes import MeshFiniteVolume
 
 __all__ = [
     "AbstractBranch",
@@ -114,8 +116,10 @@ __all__ = [
     "Location",
     "LogarithmicResidual",
     "MeshError",
+    "MeshFiniteVolume",
     "MongeAmpere",
     "Moved",
+    "MovingSolution",
     "ParabolicRelaxation",
     "PhysicsLoss",
     "PointCloud",
@@ -144,6 +148,7 @@ __all__ = [
     "draw_mesh",
     "draw_quality",
     "estimate_demand",
+    "evolve_moving",
     "find_slopes",
     "follow",
     "interpolate",

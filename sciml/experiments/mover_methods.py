@@ -3,10 +3,8 @@
 import dataclasses
 from typing import Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -18,16 +16,13 @@ from ..meshes import (
     ByDensity,
     DataFreeMover,
     DenseBranch,
-    Extent,
     FieldBranch,
     JitteredLattice,
     LogarithmicResidual,
     PhysicsLoss,
     RelativeResidual,
-    Samples,
     SpectralPotential,
     describe_family,
-    make_samples,
 )
 from ..pdes import Grid
 
@@ -151,37 +146,3 @@ class MoverTraining:
         """
         rate, warmup = self.learning_rate, min(50, max(1, self.steps // 4))
         return optax.adam(optax.warmup_cosine_decay_schedule(0.0, rate, warmup, self.steps, rate / 100))
-
-
-def prepare_samples(
-    u: Float[np.ndarray, "sample channel *space"],
-    sensors: AbstractSensors,
-    monitor: AbstractMonitor,
-    fine: Grid,
-    *,
-    chunk: int = 64,
-) -> Samples:
-    """What a mover is trained on, from solutions.
-
-    **Arguments:**
-
-    - `u`: the solutions `(sample, channel, *space)`.
-    - `sensors`: of the mover.
-    - `monitor`: of its densities.
-    - `fine`: the grid of the solutions.
-    - `chunk`: so many at once.
-
-    **Returns:** the samples.
-    """
-
-    seen, density = _prepare(jnp.asarray(u, float), sensors, monitor, fine, min(chunk, len(u)))
-    return make_samples(seen, density, Extent(fine.box), chunk=chunk)
-
-
-@eqx.filter_jit
-def _prepare(u: Array, sensors: AbstractSensors, monitor: AbstractMonitor, fine: Grid, chunk: int):
-    def one(u):
-        density = monitor.density(u, fine)
-        return sensors.see(u, density), density
-
-    return jax.lax.map(one, u, batch_size=chunk)

@@ -42,7 +42,9 @@ def draw_meshes(
     found = {(row["method"], row["sample"]): row["variation"] for row in judgement.rows}
     for row, method in enumerate(methods):
         for ax, index in zip(axes[row], chosen, strict=True):
-            ax.imshow(part["u"][index, 0].T, origin="lower", extent=extent, cmap="RdBu_r", alpha=0.6)
+            u = part["u"][index, 0]
+            limit = float(np.max(np.abs(u)))
+            ax.imshow(u.T, origin="lower", extent=extent, cmap="RdBu_r", alpha=0.6, vmin=-limit, vmax=limit)
             x, y = judgement.corners[index][method]
             ax.plot(x, y, "k", linewidth=0.3)
             ax.plot(x.T, y.T, "k", linewidth=0.3)

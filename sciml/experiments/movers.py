@@ -20,6 +20,7 @@ from ..meshes import (
     Gaussian,
     GridSensors,
     HessianMonitor,
+    make_samples,
     refine_last_layer,
 )
 from ..meshes.splines import Knots, evaluate_spline, find_knots, fit_spline
@@ -28,7 +29,7 @@ from . import plots, report
 from .arrays import Parts, load_parts, save_parts
 from .base import AbstractExperiment, Curve, fingerprint
 from .mover_judgement import judge_meshes, summarize_meshes, take_sample, time_proposals
-from .mover_methods import MoverNetwork, MoverTraining, prepare_samples
+from .mover_methods import MoverNetwork, MoverTraining
 from .mover_plots import draw_meshes
 from .problem import Problem, simulate_parts
 from .runs import read_table, write_table
@@ -120,8 +121,7 @@ class AbstractMoverExperiment(AbstractExperiment):
         """Train on the Monge-Ampere equation; see `AbstractExperiment.train`."""
         parts = self._load(folder, data, progress)
         samples, held = (
-            prepare_samples(parts[name]["u"], self.see(), self.monitor(), self.fine())
-            for name in ("train", "validation")
+            make_samples(parts[name]["u"], self.see(), self.monitor()) for name in ("train", "validation")
         )
         mover, grid, loss = self.build(samples.seen, held.seen), self.grid(), self.training.loss()
         solutions = jnp.asarray(parts["validation"]["u"], float)
@@ -172,7 +172,7 @@ class AbstractMoverExperiment(AbstractExperiment):
             )
         parts = self._load(folder, data, progress)
         seen, held = (
-            prepare_samples(parts[name]["u"], self.see(), self.monitor(), self.fine()).seen
+            make_samples(parts[name]["u"], self.see(), self.monitor()).seen
             for name in ("train", "validation")
         )
         mover, test = training.load_model(file, self.build(seen, held)), parts["test"]
@@ -316,7 +316,7 @@ class RingMover(AbstractMoverExperiment):
                 points=24,
                 cells=12,
                 sensors=6,
-                split=Split(train=8, validation=4, test=3),
+                split=Split(train=8, validation=8, test=3),
                 network=MoverNetwork(modes=8, width=16, features=8, trunk_width=8),
                 training=MoverTraining(steps=20, batch_size=4, lattice=16),
             )

@@ -132,17 +132,7 @@ class DataFreeMover(AbstractMover):
             return None, u
         if density is not None:
             return u, density
-        if isinstance(u, PointCloud) and not self.sensors.needs_solution:
-            raise ValueError(
-                "This mover looks at the density, and its monitor makes one of a solution on a grid; got a PointCloud. "
-                "Interpolate it to a grid, or give its density."
-            )
-        if self.sensors.needs_solution:
-            seen = self.sensors.see(u, None)  # refuses another shape
-            if isinstance(u, PointCloud):
-                return u, self.monitor.density(seen, self.sensors.grid)
-        u = jnp.asarray(u)
-        return u, self.monitor.density(u, Grid(self.sensors.grid.box, u.shape[1:]))
+        return u, make_density(u, self.sensors, self.monitor)
 
     def propose(self, u: Solution | None, density: Density | None, grid: Grid) -> Derivatives:
         """Only the potential at the vertices, without a mesh or a certificate.
@@ -183,6 +173,31 @@ class DataFreeMover(AbstractMover):
                 f"{where} the box from {box.lower} with sides {box.lengths}, periodic={box.periodic}; the mover's "
                 f"potential was made for {extent.lower}, {extent.lengths}, {extent.periodic}. Use a grid in that box."
             )
+
+
+def make_density(u: Solution, sensors: AbstractSensors, monitor: AbstractMonitor) -> Density:
+    """The density of a solution by a monitor; of a point cloud by what the sensors see of it.
+
+    **Arguments:**
+
+    - `u`: the solution, `(channel, *space)` or a `PointCloud`.
+    - `sensors`: of the mover.
+    - `monitor`: of the mover.
+
+    **Returns:** the density.
+
+    **Raises:** `ValueError` for a solution of another shape than the sensors are for.
+    """
+    if isinstance(u, PointCloud) and not sensors.needs_solution:
+        raise ValueError(
+            "This mover looks at the density, and its monitor makes one of a solution on a grid; got a PointCloud. "
+            "Interpolate it to a grid, or give its density."
+        )
+    seen = sensors.see(u, None) if sensors.needs_solution else None  # refuses another shape
+    if isinstance(u, PointCloud):
+        return monitor.density(seen, sensors.grid)
+    u = jnp.asarray(u)
+    return monitor.density(u, Grid(sensors.grid.box, u.shape[1:]))
 
 
 def vertex_lattice(grid: Grid) -> Lattice:
@@ -264,5 +279,6 @@ def refuse(moved: Moved, density: Density, grid: Grid, *, farthest: float) -> Mo
                 f"trained on, where members are at about 1 at most and {farthest:g} is allowed. Certified(mover) "
                 "makes a mesh all the same; or train on solutions like this one. throw=False returns the mesh, marked."
             )
-    checked = check_certificate(certificate, moved.mesh.volumes.shape, owner="DataFreeMover", cure=_CURE)
-    return Moved(moved.mesh, checked, moved.potential)
+    return check_certificate(
+        certificate, moved.mesh.volumes.shape, owner="DataFreeMover", cure=_CURE, guarded=moved
+    )

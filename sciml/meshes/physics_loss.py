@@ -18,10 +18,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .data_free import DataFreeMover, determine
+from .data_free import DataFreeMover, determine, make_density
 from .densities import AbstractDensity
 from .mesh import Density
+from .monitors import AbstractMonitor
 from .potentials import AbstractPotential, Extent, Lattice, Scattered
+from .sensors import AbstractSensors, PointCloud
 
 _FLOOR = 0.05  # of the determinant, below which its logarithm is a straight line
 
@@ -42,29 +44,53 @@ class Samples(eqx.Module):
 
 
 def make_samples(
-    seen: Float[Array, "sample channel *sensor"],
-    density: AbstractDensity,
-    extent: Extent,
+    u: Float[Array, "sample channel *space"] | PointCloud,
+    sensors: AbstractSensors,
+    monitor: AbstractMonitor,
     *,
-    points: int = 128,
     chunk: int = 64,
 ) -> Samples:
     """Put together what a mover is trained on.
 
     **Arguments:**
 
-    - `seen`: by the mover's sensors, `(sample, channel, *sensor)`.
-    - `density`: of all samples, as `jax.vmap` of a monitor's `density` makes it.
-    - `extent`: the box, of the mover's potential.
-    - `points`: of the midpoint rule along each axis, for the mean of each density.
-    - `chunk`: so many densities are integrated at once.
+    - `u`: the solutions `(sample, channel, *space)`, or a `PointCloud` with a leading axis `sample` on both arrays.
+    - `sensors`: of the mover.
+    - `monitor`: of the mover.
+    - `chunk`: so many solutions are looked at together.
 
     **Returns:** the samples.
+
+    **Raises:** `ValueError` for solutions of another shape than the sensors are for.
+    """
+    u = jax.tree.map(lambda x: jnp.asarray(x, float), u)
+    return _make_samples(u, sensors, monitor, min(chunk, len(jax.tree.leaves(u)[0])))
+
+
+def average_density(density: Density, extent: Extent, points: int = 128) -> Float[Array, ""]:
+    """The mean of a density over the box, by the midpoint rule.
+
+    **Arguments:**
+
+    - `density`: positions `(dim, *points)` to numbers `(*points,)`.
+    - `extent`: the box.
+    - `points`: of the rule, along each axis.
+
+    **Returns:** a scalar.
     """
     axes = (jnp.asarray((np.arange(points) + 0.5) / points, float),) * extent.dimensions
-    x = extent.place(Lattice(axes).positions)
-    mean = jax.lax.map(lambda d: jnp.mean(d(x)), density, batch_size=min(chunk, len(seen)))
-    return Samples(jnp.asarray(seen), density, mean)
+    return jnp.mean(density(extent.place(Lattice(axes).positions)))
+
+
+@eqx.filter_jit
+def _make_samples(u, sensors: AbstractSensors, monitor: AbstractMonitor, chunk: int) -> Samples:
+    extent = Extent(sensors.grid.box)
+
+    def one(u):
+        density = make_density(u, sensors, monitor)
+        return Samples(sensors.see(u, density), density, average_density(density, extent))
+
+    return jax.lax.map(one, u, batch_size=chunk)
 
 
 class AbstractSampling(eqx.Module):

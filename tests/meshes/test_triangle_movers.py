@@ -137,7 +137,7 @@ def test_walls_that_may_not_slide():
 # Derivatives, maps over densities, precision
 
 
-@movers
+@pytest.mark.parametrize("mover", [pytest.param(MOVERS[0], marks=pytest.mark.slow), MOVERS[1]])
 def test_gradients(mover):
     """Gradient: of nodes at rest, to a sharpness and to the mesh as it was made, against central differences."""
     exact = eqx.tree_at(lambda m: m.tolerance, mover, 1e-12)
@@ -161,6 +161,7 @@ def test_gradients(mover):
         assert float(slopes[k]) == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_many_densities_at_once():
     """Exact: under vmap as one by one."""
 
@@ -173,6 +174,7 @@ def test_many_densities_at_once():
     np.testing.assert_allclose(points[1], nodes(10.0)[0], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float32")
 def test_single_precision():
     """Property: converges to what the precision allows, and the certificate says valid."""

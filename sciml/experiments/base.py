@@ -23,6 +23,8 @@ _EXPERIMENTS = {
     "digits-nsde": ("sciml.experiments.digits", "DigitsSDE"),
     "physionet-latent-ode": ("sciml.experiments.physionet", "PhysioNet"),
     "moons-ffjord": ("sciml.experiments.moons", "Moons"),
+    "ring-mover": ("sciml.experiments.movers", "RingMover"),
+    "burgers2d-mover": ("sciml.experiments.movers", "Burgers2DMover"),
 }
 SIZES = ("smoke", "laptop", "paper")
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..pdes import AbstractPDE, Grid, check_channels, check_compatible
+from ..pdes import AbstractPDE, Grid, evaluate_rate
 from ..pdes.calculus import check_values
 from .certificate import MeshError, check_certificate
 from .monitors import AbstractMonitor
@@ -55,23 +55,22 @@ def check_parts(law: AbstractPDE, grid: Grid, monitor) -> None:
                 )
 
 
-def check_initial(law: AbstractPDE, initial, mesh: StructuredMesh) -> Array | Callable:
-    """Refuse a function or values that do not fit the points of a mesh, or another number of channels."""
-    check_compatible(law, mesh)
+def check_initial(law: AbstractPDE, initial, mesh: StructuredMesh, time: Array) -> Array | Callable:
+    """Refuse what does not fit the points of a mesh, and a law that cannot be evaluated there."""
+    space, points = mesh.grid.shape, mesh.coordinates
     if callable(initial):
-        space = mesh.grid.shape
-        shape = jax.eval_shape(initial, mesh.coordinates).shape
-        if shape[1:] != space:
+        values = jax.eval_shape(initial, points)
+        if values.shape[1:] != space:
             raise ValueError(
-                f"initial maps positions (dim, *space) to values (channel, *space), here {mesh.coordinates.shape} to "
-                f"(channel, {', '.join(map(str, space))}); got {shape}. A single channel is u[None]."
+                f"initial maps positions (dim, *space) to values (channel, *space), here {points.shape} to (channel, "
+                f"{', '.join(map(str, space))}); got {values.shape}. A single channel is u[None]."
             )
     else:
-        initial = check_values("evolve_moving", initial, mesh.grid.shape)
-        shape = initial.shape
+        values = initial = check_values("evolve_moving", initial, space)
         if not isinstance(initial, jax.core.Tracer) and not np.all(np.isfinite(initial)):
             raise ValueError("initial must be finite; got NaN or infinity. Nothing was solved.")
-    check_channels(law, mesh, shape[0])
+    # Before anything is compiled: channels, dimensions, operators, the shape of the rate.
+    jax.eval_shape(lambda u: evaluate_rate(law, mesh, u, time), values)
     return initial
 
 
@@ -92,6 +91,11 @@ def check_solution(solution, max_steps: int):
     for index, time in enumerate(np.asarray(solution.times)):
         if time > solution.stopped:
             _refuse(solution, max_steps)
+        if not np.all(np.isfinite(solution.values[index])):
+            raise FloatingPointError(
+                f"evolve_moving: the solution is not finite at t = {time:g}. It blew up, the mesh folded, or the step "
+                f"was too long: use an adaptive controller. throw=False returns what there is, marked."
+            )
         certificate = jax.tree.map(lambda leaf, index=index: leaf[index], certificates)
         check_certificate(
             certificate, solution.grid.shape, owner=f"evolve_moving at t = {time:g}", cure=_CURE

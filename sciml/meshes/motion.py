@@ -102,7 +102,8 @@ class Motion(eqx.Module):
         longest = (
             0.5 * (2 - 4 * DAMPING / 3) * STAGES**2
         )  # for a rate of one; half of it as the rate is an estimate
-        length = step / jnp.maximum(self.time, step * equation.look(potential).rate / longest)
+        shortest = step * equation.look(potential).rate / longest
+        length = (step / jnp.maximum(self.time, shortest)).astype(potential.dtype)
 
         def change(potential):
             excess = self.lattice.project(2 * (jnp.sqrt(equation.look(potential).share) - 1))
@@ -114,7 +115,7 @@ class Motion(eqx.Module):
 
         weights = jnp.asarray(_chebyshev_weights(STAGES, DAMPING), potential.dtype)
         (_, end), _ = jax.lax.scan(advance, (potential, potential), weights)
-        return (end - potential) / step
+        return ((end - potential) / step).astype(potential.dtype)
 
     def to_points(self, values: Float[Array, "dim *vertex"]) -> Float[Array, "dim *space"]:
         """From the vertices to the points of the unknowns: means along axes with walls.

@@ -16,7 +16,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Shaped
 
 from ..pdes import AbstractCalculus, AbstractPDE, FiniteDifference, Grid
 from ._checks import check_positive
@@ -50,7 +50,7 @@ class MovingSolution(eqx.Module):
     - `certificates`: one for each time: `residual` and `variation` say how unevenly vertices and cells share the
         monitor, as the mesh lags behind the solution. `converged`, whether the solve came that far.
     - `motion`: what moved the mesh.
-    - `statistics`: scalars by name: `relaxations` of the first mesh, `steps`, the `rejected` ones among them, and
+    - `statistics`: by name: `relaxations` of the first mesh, `steps`, the `rejected` ones among them, and
         `evaluations` of the right-hand side, that is stages.
     - `stopped`: the time up to which the solve came, a scalar; the last of the times if it succeeded.
     - `result`: diffrax's.
@@ -61,7 +61,7 @@ class MovingSolution(eqx.Module):
     potentials: Float[Array, "time *vertex"]
     certificates: Certificate
     motion: Motion
-    statistics: dict[str, Int[Array, ""]]
+    statistics: dict[str, Shaped[Array, ""]]
     stopped: Float[Array, ""]
     result: diffrax.RESULTS
 
@@ -170,10 +170,11 @@ def evolve_moving(
         relaxation_time = 0.01 * (times[-1] - times[0])
     check_positive("evolve_moving", "relaxation_time", relaxation_time)
     potential = None if start is None else initial_potential(start, grid)
-    initial = check_initial(law, initial, uniform_mesh(grid) if start is None else start.mesh)
+    mesh = uniform_mesh(grid, discretize=discretize) if start is None else start.mesh
+    initial = check_initial(law, initial, mesh, times[0])
     if start is None and not callable(initial):
         initial = _Between(initial, grid)
-    motion = Motion(grid, monitor, jnp.asarray(relaxation_time), discretize)
+    motion = Motion(grid, monitor, jnp.asarray(relaxation_time, times.dtype), discretize)
     form = ConservativeForm(law, motion) if conservative else PointwiseForm(law, motion)
     solver = diffrax.Tsit5() if solver is None else solver
     span = times[-1] - times[0]
@@ -192,7 +193,7 @@ def evolve_moving(
     if start is None:
         u, potential, relaxations = _first_mesh(motion, initial)
     else:
-        u = initial(start.mesh.coordinates) if callable(initial) else initial
+        u = initial(mesh.coordinates) if callable(initial) else initial
         relaxations = jnp.zeros((), int)
     values, potentials, stopped, result, steps, rejected = _solve(
         form, u, potential, times, solver, controller, dt0, max_steps, adjoint
@@ -234,13 +235,14 @@ def _first_mesh(motion: Motion, initial: Callable) -> tuple[Array, Array, Array]
 @eqx.filter_jit
 def _solve(form: AbstractForm, u, potential, times, solver, controller, dt0, max_steps, adjoint):
     """Values and potentials at all times, when it stopped and why, and how many steps it took and rejected."""
+    start = form.open(u, potential)
     found = diffrax.diffeqsolve(
         diffrax.ODETerm(rate_at_rest),
         HeldMotion(solver),
         times[0],
         times[-1],
         dt0,
-        form.open(u, potential),
+        start,
         form,
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
         stepsize_controller=controller,
@@ -251,11 +253,12 @@ def _solve(form: AbstractForm, u, potential, times, solver, controller, dt0, max
     (_, (stopped,)), (states, last) = found.ts, found.ys
     reached = times <= stopped
 
-    def keep(saved, end):
+    def keep(saved, first, last):
         # Where the solve did not come, the last state it reached stands.
-        return jnp.where(reached.reshape((-1,) + (1,) * (saved.ndim - 1)), saved, end)
+        saved = jnp.where(reached.reshape((-1,) + (1,) * (saved.ndim - 1)), saved, last)
+        return saved.at[0].set(first)
 
-    states = jax.tree.map(keep, states, last)
+    states = jax.tree.map(keep, states, start, last)
     steps, rejected = found.stats["num_steps"], found.stats["num_rejected_steps"]
     return jax.vmap(form.solution)(states), states["potential"], stopped, found.result, steps, rejected
 

@@ -1,4 +1,4 @@
-"""Regularized neural SDEs on a noisy spiral, three seeds; the trade-off at one seed; and what the true equation itself costs."""
+"""Regularized neural SDEs on a noisy spiral, three seeds; the trade-off at one; and what the true equation costs."""
 
 import dataclasses
 import pathlib

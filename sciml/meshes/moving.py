@@ -16,7 +16,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int
 
 from ..pdes import AbstractCalculus, AbstractPDE, FiniteDifference, Grid
 from ._checks import check_positive
@@ -50,7 +50,7 @@ class MovingSolution(eqx.Module):
     - `certificates`: one for each time: `residual` and `variation` say how unevenly vertices and cells share the
         monitor, as the mesh lags behind the solution. `converged`, whether the solve came that far.
     - `motion`: what moved the mesh.
-    - `statistics`: by name: `relaxations` of the first mesh, `steps`, the `rejected` ones among them, and
+    - `statistics`: scalars by name: `relaxations` of the first mesh, `steps`, the `rejected` ones among them, and
         `evaluations` of the right-hand side, that is stages.
     - `stopped`: the time up to which the solve came, a scalar; the last of the times if it succeeded.
     - `result`: diffrax's.
@@ -61,7 +61,7 @@ class MovingSolution(eqx.Module):
     potentials: Float[Array, "time *vertex"]
     certificates: Certificate
     motion: Motion
-    statistics: dict[str, Shaped[Array, ""]]
+    statistics: dict[str, Int[Array, ""]]
     stopped: Float[Array, ""]
     result: diffrax.RESULTS
 

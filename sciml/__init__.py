@@ -9,6 +9,7 @@ noun stand the rooms of the library:
 - `sciml.training`: one training loop for all, with exact resume, and metrics;
 - `sciml.diffeqs`: neural differential equations that are cheap to solve;
 - `sciml.meshes`: meshes whose nodes go where the solution needs them;
+- `sciml.constraints`: fields that obey a law by a solve inside the network, with a certificate;
 - `sciml.experiments`: named experiments, which the command `sciml` runs.
 
 A room is imported when it is first used, so `import sciml` alone costs next to nothing.
@@ -19,10 +20,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sciml import data, diffeqs, experiments, meshes, nn, pdes, training
+    from sciml import constraints, data, diffeqs, experiments, meshes, nn, pdes, training
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "data", "diffeqs", "experiments", "meshes", "nn", "pdes", "training"]
+__all__ = ["__version__", "constraints", "data", "diffeqs", "experiments", "meshes", "nn", "pdes", "training"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -65,5 +65,5 @@ def test_the_rooms_are_attributes_of_the_package():
 def test_a_room_that_does_not_exist_is_named_with_those_that_do():
     import sciml
 
-    with pytest.raises(AttributeError, match=r"no attribute 'pde'; its rooms are data, diffeqs, experiments"):
+    with pytest.raises(AttributeError, match=r"no attribute 'pde'; its rooms are constraints, data, diffeqs"):
         sciml.pde  # noqa: B018

@@ -25,6 +25,9 @@ _EXPERIMENTS = {
     "moons-ffjord": ("sciml.experiments.moons", "Moons"),
     "ring-mover": ("sciml.experiments.movers", "RingMover"),
     "burgers2d-mover": ("sciml.experiments.movers", "Burgers2DMover"),
+    "diffusion-sorption-constraint": ("sciml.experiments.constrained_problems", "SorptionConstraint"),
+    "navier-stokes-constraint": ("sciml.experiments.constrained_problems", "NavierStokesConstraint"),
+    "burgers1d-constraint": ("sciml.experiments.constrained_problems", "BurgersConstraint"),
 }
 SIZES = ("smoke", "laptop", "paper")
 

@@ -3,6 +3,7 @@
 import pathlib
 from typing import NamedTuple
 
+import diffrax
 import numpy as np
 
 from .. import data as stored
@@ -27,7 +28,9 @@ class Problem(NamedTuple):
     times: np.ndarray
 
 
-def simulate_parts(problem: Problem, split: Split, *, progress: bool) -> dict[str, stored.Trajectories]:
+def simulate_parts(
+    problem: Problem, split: Split, *, progress: bool, solver: diffrax.AbstractSolver | None = None
+) -> dict[str, stored.Trajectories]:
     """Simulate training, validation and test sets.
 
     **Arguments:**
@@ -35,6 +38,7 @@ def simulate_parts(problem: Problem, split: Split, *, progress: bool) -> dict[st
     - `problem`: what to simulate.
     - `split`: how many of each, and their seeds.
     - `progress`: show a bar.
+    - `solver`: as for `sciml.data.simulate`.
 
     **Returns:** `{"train": ..., "validation": ..., "test": ...}`, values `(trajectory, time, channel, *space)`.
     """
@@ -46,6 +50,7 @@ def simulate_parts(problem: Problem, split: Split, *, progress: bool) -> dict[st
             problem.times,
             seeds=seeds,
             dtype=np.float32,
+            solver=solver,
             progress=progress,
         )
         for part, seeds in split.ranges().items()

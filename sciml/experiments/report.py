@@ -31,6 +31,15 @@ MEANINGS = {
     "training_seconds": "seconds of training, compilation apart",
     "compile_seconds": "seconds of compilation",
     "unfinished": "training steps in which max_steps was reached",
+    "error": "relative error, up to the training's horizon",
+    "worst_error": "of the worst trajectory",
+    "error_beyond": "relative error, beyond the training's horizon",
+    "equation_rms": "residual of the law, rms, without units",
+    "start_violation": "violation of the start, largest",
+    "wall_violation": "violation of the walls, largest",
+    "value_jump": "jump between experts, largest",
+    "converged": "share of solves that converged",
+    "iterations": "iterations of a solve",
     "skipped": "training steps skipped, as not finite",
 }
 

@@ -15,6 +15,7 @@ from .initial import (
     AbstractInitialCondition,
     FourierSeries,
     GaussianRandomField,
+    PeriodicGaussian,
     SumOfGaussians,
     UniformConstant,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Neumann",
     "Outflow",
     "Periodic",
+    "PeriodicGaussian",
     "Robin",
     "Spectral",
     "SumOfGaussians",

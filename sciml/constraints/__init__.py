@@ -1,0 +1,52 @@
+"""Fields that obey a law: a network proposes a basis, a solve finds the weights, a certificate says how well."""
+
+from .certificate import Certificate
+from .conditions import (
+    AbstractStart,
+    AbstractWalls,
+    DiscretizedWalls,
+    LiftedStart,
+    LiftedWalls,
+    WeightedStart,
+    WeightedWalls,
+)
+from .experts import Experts
+from .grids import Clock, SpaceTimeGrid
+from .hard import ConstrainedField, HardConstraint
+from .projections import Conserved, DivergenceFree
+from .sampling import AbstractSampling, AllPoints, ResidualPoints, UniformPoints
+from .scaling import AbstractScaling, NonDimensional, PublishedRows, RowScales
+from .soft import SoftConstraint
+from .solving import AbstractCoupling, Coupled, Independent, Overlapping, OwnRows
+
+__all__ = [
+    "AbstractCoupling",
+    "AbstractSampling",
+    "AbstractScaling",
+    "AbstractStart",
+    "AbstractWalls",
+    "AllPoints",
+    "Certificate",
+    "Clock",
+    "Conserved",
+    "ConstrainedField",
+    "Coupled",
+    "DiscretizedWalls",
+    "DivergenceFree",
+    "Experts",
+    "HardConstraint",
+    "Independent",
+    "LiftedStart",
+    "LiftedWalls",
+    "NonDimensional",
+    "Overlapping",
+    "OwnRows",
+    "PublishedRows",
+    "ResidualPoints",
+    "RowScales",
+    "SoftConstraint",
+    "SpaceTimeGrid",
+    "UniformPoints",
+    "WeightedStart",
+    "WeightedWalls",
+]

@@ -1,0 +1,281 @@
+r"""Weights of one or many blocks by Levenberg-Marquardt on normal equations, differentiable through their optimality.
+
+    minimize  1/2 sum_k sum_p |f(offset_kp + tables_kp w_k)|^2 + 1/2 |A w - b|^2 + 1/2 ridge^2 |w|^2
+
+over `w = (w_1, ..., w_K)`: few unknowns, very many rows, blocks that meet only in the constant rows `A`. The Gram
+matrix of a block is summed over its points, that of the constant rows is made once, and a trial costs one evaluation of
+the residual and its slope.
+
+Why it is not a library's: `optimistix` and `lineax` cannot run inside `jax.shard_map`, and hold every row of the
+Jacobian several times over; `jaxopt` is no longer maintained, and its default derivative of such a solve is wrong
+without notice where the Gram matrix is ill-conditioned. What is here is plain JAX, the same under `jit`, `vmap`,
+`shard_map` and `pmap`.
+
+The derivative is exact to first order, forward and reverse, by one Newton step at the end:
+`w = w* - H^-1 g(w*, data)`, where `H` is the full Hessian, held, and only `g` depends on the data.
+
+**References:** Madsen, Nielsen, Tingleff, "Methods for non-linear least squares problems", 2004, for the damping.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class RESULTS(eqx.Enumeration):
+    """How a solve ended."""
+
+    successful = "The solve converged."
+    max_steps = (
+        "The solve did not converge within max_steps. Take more, or coarse=8 for a better first guess, or train the "
+        "network."
+    )
+    dependent = (
+        "The basis is dependent, or constant: its Gram matrix is singular to working precision, so that its weights "
+        "mean nothing. Take fewer basis functions, a larger `regularization`, or float64: turn on jax_enable_x64."
+    )
+    nonfinite = "A row is not finite: look at the start, the network's output and the parameters of the law."
+
+
+class LevenbergMarquardt(eqx.Module):
+    """How weights are found.
+
+    **Arguments:**
+
+    - `tolerance`: stop when no column of the Jacobian has a larger cosine with the residual, or when a step changes the
+      objective by less than this, relative.
+    - `max_steps`: the most trials.
+    - `damping`: the first one, relative to the scaled Gram matrix.
+    """
+
+    tolerance: float = 1e-9
+    max_steps: int = eqx.field(static=True, default=60)
+    damping: float = 1e-3
+
+
+class BlockProblem(NamedTuple):
+    """The data of a solve.
+
+    **Arguments:**
+
+    - `tables`: `(block, point, term, basis)`.
+    - `offset`: `(block, point, term)`.
+    - `matrix`: the constant rows `A`, `(row, block * basis)`.
+    - `data`: their right side `b`, `(row,)`.
+    """
+
+    tables: Float[Array, "block point term basis"]
+    offset: Float[Array, "block point term"]
+    matrix: Float[Array, "row unknown"]
+    data: Float[Array, " row"]
+
+
+class BlockSolution(NamedTuple):
+    """The weights, and how the solve went.
+
+    **Arguments:**
+
+    - `weights`: `(block, basis)`.
+    - `objective`: what was minimized, a scalar.
+    - `gradient_norm`: the largest cosine of a column of the Jacobian with the residual, a scalar.
+    - `smallest_eigenvalue`: of the Gram matrix scaled to a unit diagonal, a scalar.
+    - `iterations`: trials, a scalar.
+    - `result`: how it ended.
+    """
+
+    weights: Float[Array, "block basis"]
+    objective: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    smallest_eigenvalue: Float[Array, ""]
+    iterations: Int[Array, ""]
+    result: RESULTS
+
+
+class _State(NamedTuple):
+    weights: Array
+    objective: Array
+    gradient: Array
+    gram: Array
+    damping: Array
+    growth: Array
+    count: Array
+    done: Bool[Array, ""]
+
+
+def solve_blocks(
+    function: Callable[[Float[Array, " term"]], Float[Array, " row"]],
+    problem: BlockProblem,
+    initial: Float[Array, "block basis"],
+    *,
+    solver: LevenbergMarquardt,
+    ridge: float,
+) -> BlockSolution:
+    """Find the weights.
+
+    **Arguments:**
+
+    - `function`: the residual at a point as a function of the terms there, `(term,) -> (row,)`; a pytree, whose leaves
+      may be differentiated.
+    - `problem`: tables, offsets and constant rows; may be differentiated.
+    - `initial`: the first weights `(block, basis)`; not differentiated.
+    - `solver`: tolerances.
+    - `ridge`: added to the rows as `ridge * w`.
+
+    **Returns:** the solution, `weights` `(block, basis)`. Nothing is raised: look at `result`.
+    """
+    held_function, held = jax.lax.stop_gradient((function, problem))
+    state = _minimize(held_function, held, initial, solver=solver, ridge=ridge)
+    double = state.weights.dtype
+    scale = _scale(state.gram)
+    finite = jnp.isfinite(state.objective) & jnp.all(jnp.isfinite(state.gram))
+    identity = jnp.eye(len(scale), dtype=double)
+    scaled = jnp.where(finite, state.gram / scale[:, None] / scale[None], identity)
+    smallest = jnp.linalg.eigvalsh(scaled)[0]
+    floor = 10 * jnp.finfo(double).eps * scale.shape[0]
+    result = RESULTS.where(state.done, RESULTS.successful, RESULTS.max_steps)
+    result = RESULTS.where(smallest > floor, result, RESULTS.dependent)
+    result = RESULTS.where(finite, result, RESULTS.nonfinite)
+    found = _attach(function, problem, held, state.weights, scale, ridge, initial.shape, finite)
+    return BlockSolution(
+        found.astype(problem.tables.dtype),
+        state.objective,
+        _cosine(state.objective, state.gradient, state.gram),
+        smallest,
+        state.count,
+        result,
+    )
+
+
+def guess_blocks(
+    function: Callable[[Float[Array, " term"]], Float[Array, " row"]],
+    problem: BlockProblem,
+    initial: Float[Array, "block basis"],
+    *,
+    solver: LevenbergMarquardt,
+    ridge: float,
+) -> Float[Array, "block basis"]:
+    """Weights to start from: as `solve_blocks` finds them, without a derivative or a verdict.
+
+    **Arguments:**
+
+    - `function`, `problem`, `solver`, `ridge`: as for `solve_blocks`.
+    - `initial`: the first weights `(block, basis)`.
+
+    **Returns:** weights `(block, basis)`; the first ones where no finite ones were found.
+    """
+    function, problem = jax.lax.stop_gradient((function, problem))
+    weights = _minimize(function, problem, initial, solver=solver, ridge=ridge).weights
+    found = weights.reshape(initial.shape).astype(initial.dtype)
+    return jnp.where(jnp.all(jnp.isfinite(found)), found, initial)
+
+
+def _minimize(held_function, held, initial, *, solver, ridge) -> _State:
+    shape = initial.shape
+    double = jnp.promote_types(held.tables.dtype, jnp.result_type(float))
+    square = (held.matrix.T @ held.matrix).astype(double)
+    side = (held.matrix.T @ held.data).astype(double)
+    constant = 0.5 * jnp.sum(held.data.astype(double) ** 2)
+    identity = jnp.eye(square.shape[0], dtype=double)
+
+    def expand(weights):
+        """Objective, gradient and Gram matrix."""
+        terms = _contract(held, weights.reshape(shape))
+        rows = jax.vmap(jax.vmap(held_function))(terms)
+        slopes = jax.vmap(jax.vmap(jax.jacfwd(held_function)))(terms)
+        jacobian = jnp.einsum("kprt,kptn->kprn", slopes, held.tables).astype(double)
+        rows = rows.astype(double)
+        blocks = jnp.einsum("kprn,kprm->knm", jacobian, jacobian)
+        gram = square + jax.scipy.linalg.block_diag(*blocks) + ridge**2 * identity
+        pull = square @ weights - side
+        gradient = jnp.einsum("kprn,kpr->kn", jacobian, rows).ravel() + pull + ridge**2 * weights
+        linear = 0.5 * weights @ (square @ weights) - weights @ side + constant
+        objective = 0.5 * jnp.sum(rows**2) + linear + 0.5 * ridge**2 * jnp.sum(weights**2)
+        return objective, gradient, gram
+
+    def advance(state):
+        scale = _scale(state.gram)
+        scaled = state.gram / scale[:, None] / scale[None]
+        factor = jnp.linalg.cholesky(scaled + state.damping * identity)
+        step = -jax.scipy.linalg.cho_solve((factor, True), state.gradient / scale) / scale
+        trial = state.weights + step
+        objective, gradient, gram = expand(trial)
+        predicted = -(step @ state.gradient + 0.5 * step @ (state.gram @ step))
+        gained = state.objective - objective
+        tiny = jnp.finfo(double).eps * jnp.abs(state.objective)
+        # At the limit of precision a gain cannot be told from rounding: the step is taken, and the solve is done.
+        small = jnp.abs(predicted) <= jnp.maximum(solver.tolerance * jnp.abs(state.objective), 4 * tiny)
+        ratio = gained / jnp.where(predicted > 0, predicted, 1.0)
+        good = jnp.isfinite(objective) & jnp.all(jnp.isfinite(gradient)) & (ratio > 1e-4)
+        done = small | (good & (_cosine(objective, gradient, gram) <= solver.tolerance))
+        shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
+        damping = jnp.where(good, state.damping * shrink, state.damping * state.growth)
+        done = done | ~jnp.isfinite(state.objective)
+        new = (trial, objective, gradient, gram)
+        kept = [jnp.where(good, one, other) for one, other in zip(new, state[:4], strict=True)]
+        growth = jnp.where(good, 2.0, state.growth * 2)
+        return _State(*kept, jnp.clip(damping, 1e-15, 1e15), growth, state.count + 1, done)
+
+    weights = jax.lax.stop_gradient(initial).ravel().astype(double)
+    objective, gradient, gram = expand(weights)
+    start = _cosine(objective, gradient, gram) <= solver.tolerance
+    state = _State(
+        weights,
+        objective,
+        gradient,
+        gram,
+        jnp.asarray(solver.damping, double),
+        jnp.asarray(2.0, double),
+        jnp.zeros_like(start, int),
+        start,
+    )
+    return jax.lax.while_loop(lambda s: ~s.done & (s.count < solver.max_steps), advance, state)
+
+
+def _cosine(objective: Array, gradient: Array, gram: Array) -> Array:
+    size = jnp.sqrt(jnp.diag(gram)) * jnp.sqrt(2 * objective)
+    return jnp.max(jnp.abs(gradient) / jnp.where(size > 0, size, 1.0))
+
+
+def _contract(problem: BlockProblem, weights: Array) -> Array:
+    weights = weights.astype(problem.tables.dtype)
+    return problem.offset + jnp.einsum("kptn,kn->kpt", problem.tables, weights)
+
+
+def _scale(gram: Array) -> Array:
+    size = jnp.sqrt(jnp.diag(gram))
+    return jnp.where(size > 0, size, 1.0)
+
+
+def _attach(function, problem, held, weights, scale, ridge, shape, finite):
+    """The weights, with the derivative of a minimum: `-H^-1` times that of the gradient."""
+    double = weights.dtype
+
+    def gradient(function, problem):
+        terms = _contract(problem, weights.reshape(shape))
+
+        def pull(values):
+            rows, back = jax.vjp(function, values)
+            return back(rows)[0]
+
+        slopes = jax.vmap(jax.vmap(pull))(terms)
+        total = jnp.einsum("kpt,kptn->kn", slopes, problem.tables).ravel().astype(double)
+        missed = problem.matrix @ weights - problem.data
+        return total + problem.matrix.T @ missed + ridge**2 * weights
+
+    held_function = jax.lax.stop_gradient(function)
+    terms = _contract(held, weights.reshape(shape))
+    curvature = jax.vmap(jax.vmap(jax.hessian(lambda v: 0.5 * jnp.sum(held_function(v) ** 2))))(terms)
+    half = jnp.einsum("kptu,kpum->kptm", curvature, held.tables)
+    blocks = jnp.einsum("kptn,kptm->knm", held.tables, half).astype(double)
+    hessian = jax.scipy.linalg.block_diag(*blocks) + (held.matrix.T @ held.matrix).astype(double)
+    hessian = hessian + ridge**2 * jnp.eye(len(weights), dtype=double)
+    scaled = jnp.where(finite, hessian / scale[:, None] / scale[None], jnp.eye(len(weights), dtype=double))
+    step = jnp.linalg.solve(jax.lax.stop_gradient(scaled), gradient(function, problem) / scale) / scale
+    held_step = jax.lax.stop_gradient(step)
+    # The step itself is taken, too, where it is small enough to be Newton's last: it squares what error is left.
+    last = jnp.linalg.norm(held_step * scale) <= 1e-3 * jnp.linalg.norm(weights * scale)
+    return (weights - (step - held_step) - jnp.where(last, held_step, 0.0)).reshape(shape)

@@ -1,0 +1,63 @@
+"""The comparator: the same law, conditions and rows as a penalty on a network's own field, without a solve."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .blocks import RESULTS, BlockSolution
+from .hard import ConstrainedField, HardConstraint
+from .partitions import Partition
+from .solving import Independent, answer, weigh_conditions
+
+
+class SoftConstraint(eqx.Module):
+    """A network that gives the field itself, for a loss of the kind of physics-informed networks.
+
+    The field is `lift + network`, with the lifts, the rows and the scaling of the constraint it is made of, so that it
+    differs from the hard constraint in nothing but the solve. Its loss is that of the answer.
+
+    **Arguments:**
+
+    - `constraint`: a `HardConstraint` whose network gives one function, `(channel, time, *space)`.
+    """
+
+    constraint: HardConstraint
+
+    def __call__(
+        self,
+        start: Float[Array, "channel *space"],
+        *,
+        key: PRNGKeyArray | None = None,
+        throw: bool = True,
+    ) -> ConstrainedField:
+        """The field from a given start.
+
+        **Arguments:**
+
+        - `start`: the initial values `(channel, *space)`.
+        - `key`, `throw`: not used; as for `HardConstraint`.
+
+        **Returns:** the field with its certificate, in which nothing was solved and nothing converged.
+
+        **Raises:** `ValueError` for a network that gives more than one function.
+        """
+        constraint = self.constraint
+        whole = Partition((1,) * len(constraint.domain.shape), constraint.domain.shape)
+        system, scales = constraint.make_system(start)
+        count = system.tables.shape[-1]
+        if count != 1:
+            raise ValueError(
+                f"A soft constraint takes a network that gives the field itself, {start.shape[0]} channel(s); this one "
+                f"gives {count} basis functions."
+            )
+        weights = jnp.ones((1, 1), system.tables.dtype)
+        matrix, data = weigh_conditions(constraint, system, scales, whole, Independent())
+        rows = jax.vmap(constraint.residual_of())(system.contract(weights[0]))
+        objective = 0.5 * (jnp.sum(rows**2) + jnp.sum((matrix[0] @ weights[0] - data[0]) ** 2))
+        zero = jnp.zeros((1,), weights.dtype)
+        solution = BlockSolution(weights, objective, zero, zero, jnp.zeros((1,), int), RESULTS.successful)
+        points = jnp.ones((1, system.tables.shape[0]), bool)
+        return answer(
+            constraint, system, scales, whole, (), weights, solution, jnp.zeros((), bool), points, start
+        )

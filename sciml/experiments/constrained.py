@@ -1,0 +1,311 @@
+"""Experiments about constraints: fields that obey a law by a solve inside the network, beside others."""
+
+import abc
+import dataclasses
+import pathlib
+import statistics
+import time
+from typing import ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import nn, training
+from ..constraints import Clock, SpaceTimeGrid
+from ..data import concatenate, save_trajectories
+from ..pdes import AbstractCalculus, Grid
+from . import plots, report
+from .base import AbstractExperiment, Curve, fingerprint
+from .constraint_methods import build_layer
+from .problem import Problem, load_parts, simulate_parts
+from .runs import read_table, write_table
+
+PACE = {
+    "soft": 2.0,
+    "soft-published": 2.0,
+    "supervised": 2.0,
+    "hard": 1.0,
+    "experts": 1.0,
+    "experts-own": 1.0,
+    "experts-coupled": 0.5,
+    "experts-overlapping": 0.5,
+}
+
+
+class AbstractConstraintExperiment(AbstractExperiment):
+    """An experiment in which a network proposes a solution, or a basis of one, and a law judges it.
+
+    A subclass is a frozen dataclass with at least the fields `seed`, `method`, `points`, `frames`, `refinement`,
+    `horizon`, `until`, `partition`, `jumps`, `split`, `network` and `training`; it says what the law is. Training is on
+    `points` per axis and `frames` times up to `horizon`; the test on `refinement` times as many, up to `until`.
+    """
+
+    measured_on: ClassVar[str] = (
+        "starts that were used for nothing else, on the finer grid, against solutions simulated there"
+    )
+    curve: ClassVar[Curve] = Curve("errors.csv", "time", "error", "time", "relative error", True, 1)
+    elapsed: ClassVar[bool] = False
+    power: ClassVar[float] = 1.0
+
+    @abc.abstractmethod
+    def pose(self, points: int, times: np.ndarray) -> Problem:
+        """The law and its starts.
+
+        **Arguments:**
+
+        - `points`: per space axis.
+        - `times`: `(time,)`.
+
+        **Returns:** the problem.
+        """
+
+    def solver(self) -> diffrax.AbstractSolver | None:
+        """What simulates the solutions, if not the default of `simulate`."""
+        return None
+
+    @property
+    def label(self) -> str:
+        """The method."""
+        return self.method
+
+    def clock(self) -> Clock:
+        """The time coordinate of the networks, 1 at the end of the training's horizon."""
+        return Clock(0.0, self.horizon, self.power)
+
+    def times(self, refinement: int, until: float) -> np.ndarray:
+        """Times that are even on the clock.
+
+        **Arguments:**
+
+        - `refinement`: how many there are for one of the training's.
+        - `until`: a time after which there are none.
+
+        **Returns:** `(time,)`.
+        """
+        per_horizon = (self.frames - 1) * refinement
+        share = (until / self.horizon) ** self.power
+        ticks = np.arange(int(np.floor(per_horizon * share + 1e-9)) + 1) / per_horizon
+        return self.horizon * ticks ** (1 / self.power)
+
+    def fine_problem(self) -> Problem:
+        """The problem on the grid and times of the test."""
+        return self.pose(self.points * self.refinement, self.times(self.refinement, self.until))
+
+    def domains(self) -> tuple[SpaceTimeGrid, SpaceTimeGrid]:
+        """Where the method is trained, and where it is tested."""
+        coarse = self.pose(self.points, self.times(1, self.horizon))
+        return tuple(
+            SpaceTimeGrid(problem.calculus, problem.times, accuracy=2, clock=self.clock())
+            for problem in (coarse, self.fine_problem())
+        )
+
+    def build(self, network: nn.FNO, domain: SpaceTimeGrid):
+        """The method's layer around a network; see `build_layer`.
+
+        **Arguments:**
+
+        - `network`: the network.
+        - `domain`: where.
+
+        **Returns:** a function from a start to a field.
+        """
+        return build_layer(
+            self.method,
+            network,
+            self.pose(self.points, self.times(1, self.horizon)).law,
+            domain,
+            partition=self.partition,
+            elapsed=self.elapsed,
+            jumps=self.jumps,
+        )
+
+    def make_network(self, *, fine: bool) -> nn.FNO:
+        """The network with its initial weights.
+
+        **Arguments:**
+
+        - `fine`: for the grid of the test, or for that of the training; the weights are the same.
+
+        **Returns:** the network.
+        """
+        ticks = (self.frames - 1) * (self.refinement if fine else 1)
+        domain = self.domains()[int(fine)]
+        return self.network.build(domain, 1, self.method, ticks=ticks, seed=self.seed)
+
+    def generate(self, file, *, overwrite=False, progress=True):
+        """Write the solutions as one file; see `AbstractExperiment.generate`."""
+        with jax.enable_x64(True):
+            parts = simulate_parts(self.fine_problem(), self.split, progress=progress, solver=self.solver())
+        save_trajectories(file, concatenate(list(parts.values())), overwrite=overwrite)
+
+    def train(self, folder, *, resume=False, data=None, progress=True):
+        """Train on the law alone, or if the method is `supervised` on solutions; see `AbstractExperiment.train`."""
+        if self.method == "constant":
+            self._summarize(folder, 0.0, 0.0, 0)
+            return
+        with jax.enable_x64(True):
+            parts = self._load(folder, data, progress)
+            domain, _ = self.domains()
+            samples = jnp.asarray(self._coarsen(parts["train"].values), float)
+            steps = max(1, round(self.training.steps * PACE[self.method]))
+            result = training.fit(
+                self.make_network(fine=False),
+                self._make_loss(domain),
+                training.Batches(samples, self.training.batch_size, seed=self.seed),
+                optimizer=self.training.optimizer(steps),
+                steps=steps,
+                key=jax.random.key(self.seed + 1),
+                clip=self.training.clip,
+                folder=folder,
+                resume=resume,
+                configuration=dataclasses.asdict(self),
+                progress=progress,
+            )
+        stats = result.stats
+        self._summarize(folder, stats.run_seconds, stats.compile_seconds, stats.skipped)
+
+    def evaluate(self, folder, *, data=None, progress=True):
+        """Compare with solutions, and certify; see `AbstractExperiment.evaluate`."""
+        if self.method != "constant" and not (folder / "last.eqx").is_file():
+            raise ValueError(
+                f"{folder} holds no trained model yet (last.eqx). Go on with: sciml train {self.name} --resume {folder}"
+            )
+        with jax.enable_x64(True):
+            parts = self._load(folder, data, progress)
+            test = parts["test"].values
+            if self.method == "constant":
+                mean = parts["train"].values.mean(axis=0)
+                predictions, numbers = np.broadcast_to(mean, test.shape), {}
+            else:
+                network = training.load_model(folder / "last.eqx", self.make_network(fine=True))
+                predictions, numbers = self._predict(network, test)
+                numbers["parameters"] = nn.count_parameters(network)
+        times = self.times(self.refinement, self.until)
+        after = times > self.horizon
+        errors = {"error": relative_error(predictions, test, times, ~after)}
+        if after.any():
+            errors["error_beyond"] = relative_error(predictions, test, times, after)
+        summary = {row["metric"]: float(row["value"]) for row in read_table(folder / "summary.csv")}
+        metrics = {name: float(np.mean(values)) for name, values in errors.items()}
+        metrics["worst_error"] = float(np.max(errors["error"]))
+        rows = [
+            {"method": self.label, "seed": self.seed, "metric": metric, "value": value}
+            for metric, value in (metrics | numbers | summary).items()
+        ]
+        write_table(folder / "metrics.csv", rows)
+        space = tuple(range(2, test.ndim))
+        by_time = np.sqrt(
+            np.sum((predictions - test) ** 2, axis=space) / np.maximum(np.sum(test**2, axis=space), 1e-30)
+        ).mean(axis=0)
+        table = [
+            {"method": self.label, "time": float(t), "error": float(error)}
+            for t, error in zip(times, by_time, strict=True)
+        ]
+        write_table(folder / self.curve.file, table)
+        plots.save(
+            plots.draw_curves({self.label: [(times, by_time)]}, self.curve), folder / self.curve.picture
+        )
+        report.write_report(folder, self, rows, [self.curve.picture])
+
+    def _make_loss(self, domain):
+        def loss(network, batch, key):
+            layer = self.build(network, domain)
+            field = jax.vmap(lambda start: layer(start, throw=False))(batch[:, 0])
+            if self.method == "supervised":
+                axes = tuple(range(1, batch.ndim))
+                error = jnp.sum((field.value - batch) ** 2, axes) / jnp.sum(batch**2, axes)
+            else:
+                error = field.loss
+            metrics = {
+                "iterations": jnp.mean(field.certificate.iterations.astype(float)),
+                "converged": jnp.mean(field.certificate.converged.astype(float)),
+            }
+            return jnp.mean(jnp.sqrt(error)), metrics
+
+        return loss
+
+    def _predict(self, network, test):
+        _, domain = self.domains()
+
+        @eqx.filter_jit
+        def predict(network, start):
+            field = self.build(network, domain)(start, throw=False)
+            return field.value, field.certificate
+
+        values, certificates, seconds = [], [], []
+        for trajectory in test:
+            start = jnp.asarray(trajectory[0], float)
+            began = time.perf_counter()
+            value, certificate = jax.block_until_ready(predict(network, start))
+            seconds.append(time.perf_counter() - began)
+            values.append(np.asarray(value))
+            certificates.append(certificate)
+        names = ("equation_rms", "start_violation", "wall_violation", "value_jump", "converged")
+        numbers = {
+            name: float(np.mean([np.asarray(getattr(certificate, name)) for certificate in certificates]))
+            for name in names
+        }
+        iterations = [float(np.mean(certificate.iterations)) for certificate in certificates]
+        numbers["iterations"] = float(np.mean(iterations))
+        numbers["prediction_seconds"] = statistics.median(seconds[1:] or seconds)  # the first one compiles
+        return np.stack(values), numbers
+
+    def _coarsen(self, values: np.ndarray) -> np.ndarray:
+        """From the grid and times of the test to those of the training."""
+        calculus: AbstractCalculus = self.fine_problem().calculus
+        grid: Grid = calculus.grid
+        r = self.refinement
+        values = values[:, : len(self.times(r, self.horizon)) : r]
+        for axis, periodic in enumerate(grid.box.periodic):
+            at = 3 + axis
+            if periodic:
+                values = np.take(values, np.arange(0, values.shape[at], r), axis=at)
+            else:
+                shape = (*values.shape[:at], values.shape[at] // r, r, *values.shape[at + 1 :])
+                values = values.reshape(shape).mean(axis=at + 1)
+        return values
+
+    def _summarize(self, folder, run_seconds, compile_seconds, skipped) -> None:
+        seconds = {
+            "training_seconds": run_seconds,
+            "compile_seconds": compile_seconds,
+            "skipped": skipped,
+        }
+        write_table(
+            folder / "summary.csv", [{"metric": name, "value": value} for name, value in seconds.items()]
+        )
+
+    def _load(self, folder: pathlib.Path, data: pathlib.Path | None, progress: bool):
+        problem = self.fine_problem()
+        if data is not None:
+            return load_parts(data, problem, self.split)
+        # Runs of one experiment that differ in method or seed only share their data.
+        fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in self.data_fields()}
+        cache = folder.parent / "data" / f"{self.name}-{fingerprint(fixed)}.h5"
+        if not cache.is_file():
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            self.generate(cache, overwrite=True, progress=progress)
+        return load_parts(cache, problem, self.split)
+
+
+def relative_error(
+    prediction: np.ndarray, truth: np.ndarray, times: np.ndarray, which: np.ndarray
+) -> np.ndarray:
+    """The relative L2 error over space and a part of the time, as integrals, whatever the distance of times.
+
+    **Arguments:**
+
+    - `prediction`, `truth`: `(trajectory, time, channel, *space)`.
+    - `times`: `(time,)`.
+    - `which`: the times that count, `(time,)`.
+
+    **Returns:** `(trajectory,)`.
+    """
+    weights = (np.gradient(times) * which).reshape((-1,) + (1,) * (truth.ndim - 2))
+    axes = tuple(range(1, truth.ndim))
+    return np.sqrt(
+        np.sum(weights * (prediction - truth) ** 2, axis=axes) / np.sum(weights * truth**2, axis=axes)
+    )

@@ -246,12 +246,12 @@ def wave(t, x):
 
 
 def test_a_solve_goes_on_from_where_one_ended():
-    """To the tolerance of the solver, as steps differ."""
+    """In the mean square, as steps differ, and nodes with them."""
     first = evolve_moving(Burgers(5e-3), LINE, bump, TIMES / 2, relaxation_time=2e-3)
     second = evolve_moving(
         Burgers(5e-3), LINE, first.values[-1], TIMES / 2, relaxation_time=2e-3, start=first.moved(-1)
     )
-    np.testing.assert_allclose(on_a_line(second), on_a_line(burgers(False)), atol=5e-3)
+    assert jnp.sqrt(jnp.mean((on_a_line(second) - on_a_line(burgers(False))) ** 2)) < 2e-3
     assert second.statistics["relaxations"] == 0
 
 
@@ -331,10 +331,10 @@ class Explosion(AbstractPDE):
 
 def test_a_blow_up_names_its_time():
     with pytest.raises(
-        FloatingPointError, match=r"stop at t = 0.4999\d+ of 1 after .* largest value is .*e\+0"
+        FloatingPointError, match=r"stop at t = 0.(4999|5000)\d* of 1.2 after .* largest value is .*e\+0"
     ):
-        evolve_moving(Explosion(), LINE, lambda x: 1 + bump(x), 5 * TIMES)
-    marked = evolve_moving(Explosion(), LINE, lambda x: 1 + bump(x), 5 * TIMES, throw=False)
+        evolve_moving(Explosion(), LINE, lambda x: 1 + bump(x), 6 * TIMES)
+    marked = evolve_moving(Explosion(), LINE, lambda x: 1 + bump(x), 6 * TIMES, throw=False)
     assert abs(marked.stopped - 0.5) < 1e-3
     assert marked.certificates.converged.tolist() == [True, False, False]
     assert np.all(np.isfinite(marked.values))

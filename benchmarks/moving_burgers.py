@@ -169,7 +169,7 @@ def draw(judge: Judge, solution) -> None:
     left.set_title("the solution")
     figure.colorbar(image, ax=left, shrink=0.7)
     plots.draw_mesh(solution.mesh(-1), ax=right)
-    right.set_title(f"the mesh of {CELLS} x {CELLS} cells that came with it")
+    right.set_title(f"its mesh, {CELLS} x {CELLS} cells")
     for ax in (left, right):
         ax.set_aspect("equal")
     PICTURE.parent.mkdir(exist_ok=True)

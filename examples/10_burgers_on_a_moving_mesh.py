@@ -57,7 +57,9 @@ def main(cells, fine, viscosity):
     began = time.perf_counter()
     solution = jax.block_until_ready(evolve_moving(law, square(cells), bump, TIMES, conservative=True))
     seconds = time.perf_counter() - began
-    print(f"moving,  1 x the nodes: error {error(solution.values[-1], solution.mesh(-1)):.4f}, {seconds:.2f} s")
+    print(
+        f"moving,  1 x the nodes: error {error(solution.values[-1], solution.mesh(-1)):.4f}, {seconds:.2f} s"
+    )
     print(f"mass changed by {float(abs(solution.totals[-1] / solution.totals[0] - 1)[0]):.1e}")
     print(f"smallest Jacobian of a cell's corner {float(solution.certificates.smallest_corner.min()):.3f}")
 

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..pdes import AbstractCalculus, FiniteDifference, Grid
+from ._checks import check_positive
 from .certificate import Certificate, MeshError, certify, check_certificate
 from .densities import check_density
 from .family import Family
@@ -68,6 +69,7 @@ class DataFreeMover(AbstractMover):
                 f"The family was seen by sensors of shape {jnp.shape(self.family.mean)}; the mover's have "
                 f"{self.sensors.shape} (channel, *sensor). Describe it with these."
             )
+        check_positive("DataFreeMover", "farthest", self.farthest)
         self.check_box(self.sensors.grid, "The sensors are in")
 
     def move(self, density, grid, *, start=None, throw=True):

@@ -27,7 +27,7 @@ def run(request, tmp_path_factory):
 
 
 def test_it_measures_the_network_beside_the_classical_and_the_uniform_mesh(run):
-    name, method, out = run
+    _, method, out = run
     found = {}
     for row in read_table(out / "metrics.csv"):
         found.setdefault(row["method"], {})[row["metric"]] = float(row["value"])

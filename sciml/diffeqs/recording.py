@@ -58,7 +58,11 @@ class RecordingAdjoint(diffrax.AbstractAdjoint):
         problem = _pose(args, terms, solver, stepsize_controller, init_state, t0, t1)
         for regularizer in self.regularizers:
             regularizer.check(problem)
-        recorder = _Recorder(solver, self.regularizers, self.keys, problem.tolerances, (t0, t1, init_state.y))
+        start = (t0, t1, init_state.y)
+        if type(self.adjoint) not in _FOLLOWED:
+            # To such an adjoint a solver is a constant; no penalty it may have depends on the start by its steps.
+            start = jax.lax.stop_gradient(start)
+        recorder = _Recorder(solver, self.regularizers, self.keys, problem.tolerances, start)
         # A list, as eqx.tree_at, by which diffrax cuts gradients, puts objects of its own in the place of empty tuples.
         held = [regularizer.begin(problem) for regularizer in self.regularizers]
         counting, inner_state = stepsize_controller, init_state.controller_state

@@ -342,8 +342,8 @@ class RingMover(AbstractMoverExperiment):
         x = self.fine().coordinates
         parts = {}
         for name, seeds in self.split.ranges().items():
-            # Multiples of the golden ratio fill an interval evenly, and none comes twice.
-            share = np.array([(0.5 + seed * (5**0.5 - 1) / 2) % 1 for seed in seeds])
+            # Multiples of the golden ratio fill an interval evenly; none comes twice, and none is among the test's.
+            share = np.array([(seed + 1) * (5**0.5 - 1) / 2 % 1 for seed in seeds])
             if name == "test":
                 share = np.linspace(0, 1, len(seeds))
             radius = self.smallest + (self.largest - self.smallest) * share

@@ -78,7 +78,7 @@ def check_solution(solution, max_steps: int):
     """Refuse a solve that came to a stop, and meshes that are not valid; return the same."""
     certificates = solution.certificates
     done = solution.stopped >= solution.times[-1]
-    if isinstance(certificates.valid, jax.core.Tracer):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(solution)):
         message = (
             "evolve_moving came to a stop, or a mesh is not valid. throw=False returns what there is, marked."
         )

@@ -86,7 +86,13 @@ def certify(
     - `points`: of Gauss' formula in each direction of a cell.
 
     **Returns:** the certificate. It is a constant to differentiation.
+
+    **Raises:** `ValueError` for anything but a mesh, such as a grid.
     """
+    if not isinstance(mesh, AbstractMesh):
+        raise ValueError(
+            f"certify measures a mesh; got {type(mesh).__name__}. A Grid becomes one by uniform_mesh(grid)."
+        )
     mesh = jax.lax.stop_gradient(mesh)
     masses = jax.lax.stop_gradient(mesh.masses(density, points))
     corners, volumes = mesh.corner_jacobians, mesh.volumes

@@ -5,6 +5,9 @@
     zero, and its relaxation takes place.
 3. The certificate is that of the mesh, and refuses it or marks it, as for a classical mover.
 
+4. Where even that is tangled, as the density is more than a mesh of this size can carry, and no error is wanted, the
+    uniform mesh is returned, marked as not converged: what is returned is never tangled.
+
 So the mesh is the one the classical mover would have made, to its tolerance, whatever the network proposes.
 """
 
@@ -13,11 +16,12 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..pdes import Grid
 from .certificate import certify
-from .data_free import DataFreeMover
+from .data_free import DataFreeMover, measure_residual
 from .equidistribution import VertexEquation
 from .lattice import VertexLattice
 from .mesh import Density
@@ -35,8 +39,9 @@ class Certified(AbstractMover):
     Solutions that are mapped over wait for the slowest of them; those that have converged take no more steps.
 
     The certificate's `details` count: `accepted` (the proposal was returned as it is), `polished` (by Newton's method),
-    `fell_back` (to the classical mover), one of which is 1; `newtons` and `relaxations`, all of them; `polishing`, the
-    Newton steps from the proposal; and they hold the `family_distance` and the `proposal_variation`.
+    `fell_back` (to the classical mover), one of which is 1; `gave_up` (the mesh is the uniform one, as the classical
+    mover's was tangled); `newtons` and `relaxations`, all of them; `polishing`, the Newton steps from the proposal; and
+    they hold the `family_distance` and the `proposal_variation`.
 
     **Arguments:**
 
@@ -45,7 +50,8 @@ class Certified(AbstractMover):
     - `accept`: a proposal whose certificate's `variation` is at most this, and which is otherwise valid, is returned
         as it is; 0 to polish all.
 
-    **Raises:** `ValueError` for another fallback.
+    **Raises:** `ValueError` for another fallback, or one with another `discretize` than the mover, and for an `accept`
+    that is negative or NaN.
     """
 
     mover: DataFreeMover
@@ -59,6 +65,15 @@ class Certified(AbstractMover):
             raise ValueError(
                 f"Certified falls back on MongeAmpere(...), whose Newton's method also polishes; got "
                 f"{type(self.fallback).__name__}."
+            )
+        if self.mover.discretize is not self.fallback.discretize:
+            raise ValueError(
+                f"The mover's meshes have discretize={self.mover.discretize!r}, those of the fallback "
+                f"{self.fallback.discretize!r}; give both the same."
+            )
+        if not isinstance(self.accept, jax.core.Tracer) and not np.all(np.asarray(self.accept) >= 0):
+            raise ValueError(
+                f"accept must be a variation that is good enough, 0 or more (0 to polish all); got {self.accept}."
             )
 
     def move(self, density, grid, *, start=None, throw=True):
@@ -138,17 +153,25 @@ def _move(certified: Certified, u: Solution | None, density: Density, grid: Grid
     potential = attach_gradient(equation, found.progress.potential)
     lattice = equation.lattice
     exact = lattice.reference + lattice.gradient(potential)
-    mesh = StructuredMesh(grid, jnp.where(accepted, proposed.vertices, exact), fallback.discretize)
+    solved = StructuredMesh(grid, jnp.where(accepted, proposed.vertices, exact), fallback.discretize)
+    gave_up = ~(jnp.min(solved.corner_jacobians) > 0)
+    # Not a number where an attempt broke down, and then no mesh at all.
+    vertices = jnp.where(gave_up, reference_vertices(grid), solved.vertices)
+    mesh = StructuredMesh(grid, vertices, fallback.discretize)
+    residual = jnp.where(
+        accepted, measure_residual(density, proposed.vertices, proposal), found.progress.residual
+    )
     certificate = certify(
         mesh,
         density,
-        residual=found.progress.residual,
+        residual=residual,
         iterations=found.newtons + found.relaxations,
-        converged=found.progress.converged,
+        converged=found.progress.converged & ~gave_up,
         details={
             "accepted": accepted.astype(int),
             "polished": ((found.count == 1) & ~accepted).astype(int),
             "fell_back": (found.count == 2).astype(int),
+            "gave_up": gave_up.astype(int),
             "newtons": found.newtons,
             "relaxations": found.relaxations,
             "polishing": found.polishing,
@@ -156,7 +179,8 @@ def _move(certified: Certified, u: Solution | None, density: Density, grid: Grid
             "proposal_variation": first.variation,
         },
     )
-    return Moved(mesh, certificate, jnp.where(accepted, proposal.value, potential))
+    final = jnp.where(gave_up, 0.0, jnp.where(accepted, proposal.value, potential))
+    return Moved(mesh, certificate, final)
 
 
 def _pose(density: Density, grid: Grid, dtype: jnp.dtype) -> VertexEquation:

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..pdes import AbstractCalculus, FiniteDifference, Grid
+from ._checks import check_positive
 from .certificate import Certificate, MeshError, certify, check_certificate
 from .densities import check_density
 from .family import Family
@@ -68,6 +69,7 @@ class DataFreeMover(AbstractMover):
                 f"The family was seen by sensors of shape {jnp.shape(self.family.mean)}; the mover's have "
                 f"{self.sensors.shape} (channel, *sensor). Describe it with these."
             )
+        check_positive("DataFreeMover", "farthest", self.farthest)
         self.check_box(self.sensors.grid, "The sensors are in")
 
     def move(self, density, grid, *, start=None, throw=True):
@@ -234,15 +236,31 @@ def determine(hessian: tuple[Float[Array, "*points"], ...]) -> tuple[Array, Arra
     return a * b - c**2, (a + b) / 2 - radius
 
 
+def measure_residual(
+    density: Density, vertices: Float[Array, "dim *vertex"], found: Derivatives
+) -> Float[Array, ""]:
+    """How far a potential is from a solution of the Monge-Ampere equation.
+
+    **Arguments:**
+
+    - `density`: positions `(dim, *points)` to numbers `(*points,)`.
+    - `vertices`: where the potential puts them `(dim, *vertex)`.
+    - `found`: its derivatives at the vertices.
+
+    **Returns:** the largest `|log m det(I + H)|`, up to a constant, where the determinant is positive; a scalar.
+    """
+    determinant, _ = determine(found.hessian)
+    mass = density(vertices) * determinant
+    positive = jnp.where(mass > 0, mass, jnp.nan)
+    return jnp.max(abs(jnp.log(positive) - jnp.log(jnp.nanmean(positive))))
+
+
 @eqx.filter_jit
 def _move(mover: DataFreeMover, u: Solution | None, density: Density, grid: Grid) -> Moved:
     found = mover.propose(u, density, grid)
     vertices = reference_vertices(grid) + found.gradient
     mesh = StructuredMesh(grid, vertices, mover.discretize)
-    determinant, _ = determine(found.hessian)
-    mass = density(vertices) * determinant
-    positive = jnp.where(mass > 0, mass, jnp.nan)
-    residual = jnp.max(abs(jnp.log(positive) - jnp.log(jnp.nanmean(positive))))
+    residual = measure_residual(density, vertices, found)
     distance = mover.family.measure_distance(mover.sensors.see(u, density))
     certificate = certify(
         mesh,

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..pdes import Grid
-from ._parameters import as_parameter
+from ._checks import as_parameter
 from .mesh import Density
 from .structured import reference_vertices
 

@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 
 from ..pdes import AbstractCalculus, Field, FiniteDifference, Grid
 from ..pdes.calculus import check_values
-from ._parameters import as_parameter
+from ._checks import as_parameter
 from .densities import check_positive_values
 from .derivatives import average, combine_channels, gradient, hessian, power, relative
 from .gridded import GriddedDensity

@@ -140,8 +140,8 @@ def evolve_moving(
     - `law`: the equation.
     - `grid`: the regular grid that is moved, in one or two dimensions.
     - `initial`: a function of positions `(dim, *space)` to values `(channel, *space)`, which is best, as it is asked at
-        the points where the nodes went; or values `(channel, *space)` at the points of the grid, which are interpolated
-        between; with `start`, values at the points of that mesh.
+        the points where the nodes went, brought back into a periodic box; or values `(channel, *space)` at the points
+        of the grid, which are interpolated between; with `start`, values at the points of that mesh.
     - `times`: when the solution is wanted, strictly increasing, the first is the start, `(time,)`.
     - `monitor`: where the solution wants its nodes, `HessianMonitor()` by default.
     - `relaxation_time`: in which the mesh follows, in the unit of the times; a scalar. By default a hundredth of the
@@ -172,8 +172,13 @@ def evolve_moving(
     potential = None if start is None else initial_potential(start, grid)
     mesh = uniform_mesh(grid, discretize=discretize) if start is None else start.mesh
     initial = check_initial(law, initial, mesh, times[0])
-    if start is None and not callable(initial):
+    if callable(initial):
+        initial = _Within(initial, grid)
+    elif start is None:
         initial = _Between(initial, grid)
+    # diffrax makes the state as precise as the times are.
+    values = jax.eval_shape(initial, mesh.coordinates) if callable(initial) else initial
+    times = times.astype(values.dtype)
     motion = Motion(grid, monitor, jnp.asarray(relaxation_time, times.dtype), discretize)
     form = ConservativeForm(law, motion) if conservative else PointwiseForm(law, motion)
     solver = diffrax.Tsit5() if solver is None else solver
@@ -278,6 +283,21 @@ def _certify(
         return certify(mesh, lambda _: at_cells, residual=residual, iterations=relaxations, points=1)
 
     return eqx.tree_at(lambda c: c.converged, jax.vmap(measure)(values, potentials), reached)
+
+
+class _Within(eqx.Module):
+    """A function of positions, asked inside the box only: nodes may have left it through a periodic side."""
+
+    function: Callable
+    grid: Grid
+
+    def __call__(self, x):
+        box = self.grid.box
+        inside = [
+            low + jnp.mod(along - low, high - low) if periodic else along
+            for along, low, high, periodic in zip(x, box.lower, box.upper, box.periodic)
+        ]
+        return self.function(jnp.stack(inside))
 
 
 class _Between(eqx.Module):

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ._checks import check_weight, check_whole
 from .data_free import DataFreeMover, determine, make_density
 from .densities import AbstractDensity
 from .mesh import Density
@@ -118,9 +119,14 @@ class JitteredLattice(AbstractSampling):
     **Arguments:**
 
     - `points`: along each axis.
+
+    **Raises:** `ValueError` for less than two points.
     """
 
     points: int = eqx.field(static=True, default=48)
+
+    def __check_init__(self):
+        check_whole("JitteredLattice", "points", self.points, 2)
 
     def draw(self, density, extent, *, key):
         """See `AbstractSampling.draw`."""
@@ -137,10 +143,16 @@ class ByDensity(AbstractSampling):
 
     - `points`: how many.
     - `candidates`: so many times as many candidates.
+
+    **Raises:** `ValueError` for less than two points, or no candidates.
     """
 
     points: int = eqx.field(static=True, default=120)
     candidates: int = eqx.field(static=True, default=40)
+
+    def __check_init__(self):
+        check_whole("ByDensity", "points", self.points, 2)
+        check_whole("ByDensity", "candidates", self.candidates, 1)
 
     def draw(self, density, extent, *, key):
         """See `AbstractSampling.draw`."""
@@ -200,6 +212,8 @@ class PhysicsLoss(eqx.Module):
     - `convexity_weight`: of the mean square of negative eigenvalues of `I + H`.
     - `diagonal`: whether negative diagonal entries are penalized instead, as published. That they are positive does not
         make a map convex.
+
+    **Raises:** `ValueError` for a weight that is negative or not finite.
     """
 
     sampling: AbstractSampling = JitteredLattice()
@@ -207,6 +221,10 @@ class PhysicsLoss(eqx.Module):
     wall_weight: float = 1000.0
     convexity_weight: float = 1.0
     diagonal: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        check_weight("PhysicsLoss", "wall_weight", self.wall_weight)
+        check_weight("PhysicsLoss", "convexity_weight", self.convexity_weight)
 
     def __call__(
         self, mover: DataFreeMover, samples: Samples, key: PRNGKeyArray

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..pdes import Grid
+from ._checks import check_positive, check_whole
 from .mesh import Density
 
 
@@ -133,6 +134,8 @@ class CloudSensors(AbstractSensors):
     - `grid`: where the sensors are.
     - `channels`: how many channels the solution has.
     - `width`: the standard deviation of the weight, in spacings of the sensors.
+
+    **Raises:** `ValueError` for a width that is not positive, or less than one channel.
     """
 
     grid: Grid
@@ -140,6 +143,8 @@ class CloudSensors(AbstractSensors):
     width: float = eqx.field(static=True)
 
     def __init__(self, grid: Grid, channels: int = 1, width: float = 0.5):
+        check_positive("CloudSensors", "width", width)
+        check_whole("CloudSensors", "channels", channels, 1)
         self.grid, self.channels, self.width = grid, channels, width
 
     @property

@@ -1,13 +1,16 @@
 """Propose and certify: whatever the network proposes, the mesh is the classical mover's (exact), a proposal saves
 steps, and gradients are the classical ones (gradient)."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sciml.meshes import Certified, MeshError, MongeAmpere
+from sciml.meshes import Certified, MeshError, MongeAmpere, uniform_mesh
+from sciml.pdes import FiniteVolume
 
 from ._rings import FINE, GRID, MONITOR, exaggerate, ring, trained
 
@@ -87,6 +90,8 @@ def test_a_proposal_that_is_good_enough_is_returned_as_it_is():
         assert moved.certificate.valid
         assert moved.certificate.details["accepted"] == accepted
         assert (moved.certificate.iterations == 0) == accepted
+        if accepted:
+            np.testing.assert_allclose(moved.certificate.residual, proposal.certificate.residual, rtol=1e-9)
         same = bool(jnp.all(moved.mesh.vertices == proposal.mesh.vertices))
         assert same == accepted
     # However much is allowed, a folded one is not, nor one from far outside.
@@ -97,7 +102,7 @@ def test_a_proposal_that_is_good_enough_is_returned_as_it_is():
 
 
 @pytest.mark.slow
-def test_no_network_makes_a_tangled_mesh_that_is_marked_valid():
+def test_no_network_makes_a_tangled_mesh():
     """Property: random weights of all sizes, random solutions, few steps allowed; what is not valid is refused."""
     rng = np.random.default_rng(0)
     last = trained().potential.last_layer
@@ -112,13 +117,31 @@ def test_no_network_makes_a_tangled_mesh_that_is_marked_valid():
         found = moved.certificate
         marks.append(bool(found.valid))
         assert sum(int(found.details[name]) for name in ("accepted", "polished", "fell_back")) == 1
-        if marks[-1]:
-            assert jnp.min(moved.mesh.corner_jacobians) > 0
-        else:
+        assert jnp.min(moved.mesh.corner_jacobians) > 0
+        if not marks[-1]:
             with pytest.raises(MeshError, match=r"Certified: "):
                 certified(mover, SHORT, 0.3).move(u, GRID)
     assert any(marks)
     assert not all(marks)
+
+
+def test_where_nothing_helps_what_is_returned_is_marked_and_not_tangled():
+    """A density that no mesh of this size carries, with few steps allowed; and one that is not a number."""
+
+    def density(x, height):
+        return 1 + height * jnp.exp(-jnp.sum((x - 0.47) ** 2, axis=0) / 3e-3)
+
+    mover = exaggerate(trained(), 8.0)
+    for height in (1e6, jnp.nan):
+        given = functools.partial(density, height=jnp.asarray(height))
+        moved = certified(mover, SHORT).move_for(U, given, GRID, throw=False)
+        assert not moved.certificate.valid
+        assert moved.certificate.tangled == 0
+        assert np.all(np.isfinite(moved.mesh.vertices))
+        if moved.certificate.details["gave_up"]:
+            np.testing.assert_array_equal(moved.mesh.vertices, uniform_mesh(GRID).vertices)
+        with pytest.raises((MeshError, ValueError), match=r"Certified: |density"):
+            certified(mover, SHORT).move_for(U, given, GRID)
 
 
 @pytest.mark.slow
@@ -163,5 +186,9 @@ def test_bad_parts_are_refused():
         Certified(MongeAmpere())
     with pytest.raises(ValueError, match="falls back on MongeAmpere"):
         Certified(trained(), trained())
+    with pytest.raises(ValueError, match=r"accept must be a variation .* got -1"):
+        Certified(trained(), accept=-1.0)
+    with pytest.raises(ValueError, match="give both the same"):
+        Certified(trained(), MongeAmpere(discretize=FiniteVolume))
     with pytest.raises(ValueError, match="trained on solutions of shape"):
         Certified(trained()).move(U[:, :16], GRID)

@@ -441,3 +441,25 @@ def test_a_mover_that_looks_at_densities_wants_the_one_of_a_cloud():
         mover.move(cloud, GRID)
     density = Uniform()
     assert mover.resolve(cloud, density) == (cloud, density)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: JitteredLattice(1), r"JitteredLattice.points must be a whole number, 2 or more; got 1"),
+        (lambda: ByDensity(120, 0), r"ByDensity.candidates must be a whole number, 1 or more; got 0"),
+        (
+            lambda: PhysicsLoss(wall_weight=-1.0),
+            r"PhysicsLoss.wall_weight must be 0 or more, and finite; got -1",
+        ),
+        (
+            lambda: PhysicsLoss(convexity_weight=np.nan),
+            "convexity_weight must be 0 or more, and finite; got nan",
+        ),
+        (lambda: CloudSensors(GRID, width=0.0), r"CloudSensors.width must be positive and finite; got 0.0"),
+        (lambda: certify(GRID, lambda x: x[0]), r"certify measures a mesh; got Grid. .* uniform_mesh"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

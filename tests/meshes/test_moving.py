@@ -41,9 +41,6 @@ from sciml.pdes import (
     Periodic,
 )
 
-# In the making: when this was written not all of these passed yet, so they are not among the default ones.
-pytestmark = pytest.mark.slow
-
 TIMES = jnp.array([0.0, 0.1, 0.2])
 LINE = Grid(Box(0.0, 1.0), 32)
 FORMS = pytest.mark.parametrize("conservative", [False, True], ids=["pointwise", "conservative"])
@@ -201,8 +198,12 @@ def solve_by_quadrature(x, t, viscosity):
 
 
 def test_a_steep_front_is_better_than_on_four_times_the_nodes():
-    """Burgers' equation at nu = 5e-3: errors at the nodes, in the mean square over the domain."""
-    solution = evolve_moving(Burgers(5e-3), LINE, sine, 2 * TIMES, conservative=True)
+    """Burgers' equation at nu = 5e-3: errors at the nodes, in the mean square over the domain.
+
+    With a third of the usual weight: limited fluxes want smoother meshes than an interpolation does.
+    """
+    monitor = HessianMonitor(weight=1.0)
+    solution = evolve_moving(Burgers(5e-3), LINE, sine, 2 * TIMES, conservative=True, monitor=monitor)
     mesh = solution.mesh(-1)
     x, volumes = mesh.coordinates[0], MeshFiniteVolume(mesh).volumes
     exact = solve_by_quadrature(np.asarray(x), 0.4, 5e-3)
@@ -211,9 +212,9 @@ def test_a_steep_front_is_better_than_on_four_times_the_nodes():
     values, _ = evolve(Burgers(5e-3), FiniteVolume(fine), sine(fine.coordinates), 2 * TIMES)
     exact = solve_by_quadrature(fine.axes[0], 0.4, 5e-3)
     fixed = np.sqrt(np.mean((values[-1, 0] - exact) ** 2))
-    assert moved < fixed
+    assert moved < 0.7 * fixed
     # Nodes travel with the front: where they are closest is where it is.
-    tight = x[jnp.argmin(volumes)]
+    tight = x[jnp.argmin(volumes)] % 1
     assert abs(tight - 0.9) < 0.02
     assert np.all(solution.certificates.valid)
     assert solution.statistics["evaluations"] == 7 * solution.statistics["steps"]
@@ -245,13 +246,25 @@ def wave(t, x):
 
 
 def test_a_solve_goes_on_from_where_one_ended():
-    """To the tolerance of the solver, as steps differ."""
+    """In the mean square, as steps differ, and nodes with them."""
     first = evolve_moving(Burgers(5e-3), LINE, bump, TIMES / 2, relaxation_time=2e-3)
     second = evolve_moving(
         Burgers(5e-3), LINE, first.values[-1], TIMES / 2, relaxation_time=2e-3, start=first.moved(-1)
     )
-    np.testing.assert_allclose(on_a_line(second), on_a_line(burgers(False)), atol=5e-3)
+    assert jnp.sqrt(jnp.mean((on_a_line(second) - on_a_line(burgers(False))) ** 2)) < 2e-3
     assert second.statistics["relaxations"] == 0
+
+
+def test_a_function_is_asked_inside_the_box_only():
+    """A bump at the seam, given on the box and not repeated: nodes on either side of it see it."""
+
+    def seam(x):
+        inside = (x >= 0) & (x < 1)
+        return jnp.where(inside, jnp.exp(-((jnp.minimum(x, 1 - x) / 0.1) ** 2) / 2), jnp.nan)
+
+    solution = evolve_moving(Heat(1e-2), LINE, seam, TIMES[:2])
+    assert np.all(np.isfinite(solution.values))
+    assert jnp.max(solution.values[0]) > 0.99
 
 
 def test_values_on_the_grid_serve_as_a_function_does():
@@ -297,7 +310,7 @@ def test_gradient_with_respect_to_viscosity_and_vmap():
         )
         return jnp.sum(solution.values[-1] ** 2 * solution.mesh(-1).volumes)
 
-    at, h = jnp.asarray(5e-3), 1e-5
+    at, h = jnp.asarray(5e-3), 2e-6
     gradient = jax.grad(loss)(at)
     difference = (loss(at + h) - loss(at - h)) / (2 * h)
     np.testing.assert_allclose(gradient, difference, rtol=1e-5)
@@ -318,10 +331,10 @@ class Explosion(AbstractPDE):
 
 def test_a_blow_up_names_its_time():
     with pytest.raises(
-        FloatingPointError, match=r"stop at t = 0.4999\d+ of 1 after .* largest value is .*e\+0"
+        FloatingPointError, match=r"stop at t = 0.(4999|5000)\d* of 1.2 after .* largest value is .*e\+0"
     ):
-        evolve_moving(Explosion(), LINE, lambda x: 1 + bump(x), 5 * TIMES)
-    marked = evolve_moving(Explosion(), LINE, lambda x: 1 + bump(x), 5 * TIMES, throw=False)
+        evolve_moving(Explosion(), LINE, lambda x: 1 + bump(x), 6 * TIMES)
+    marked = evolve_moving(Explosion(), LINE, lambda x: 1 + bump(x), 6 * TIMES, throw=False)
     assert abs(marked.stopped - 0.5) < 1e-3
     assert marked.certificates.converged.tolist() == [True, False, False]
     assert np.all(np.isfinite(marked.values))

@@ -13,21 +13,25 @@ from .conditions import (
 from .experts import Experts
 from .grids import Clock, SpaceTimeGrid
 from .hard import ConstrainedField, HardConstraint
+from .placement import AbstractRoad, Compiler, OnDevices, Pmap, ShardMap, make_device_mesh
 from .projections import Conserved, DivergenceFree
 from .sampling import AbstractSampling, AllPoints, ResidualPoints, UniformPoints
 from .scaling import AbstractScaling, NonDimensional, PublishedRows, RowScales
 from .soft import SoftConstraint
-from .solving import AbstractCoupling, Coupled, Independent, Overlapping, OwnRows
+from .solving import AbstractCoupling, AbstractSpread, Coupled, Independent, Overlapping, OwnRows
 
 __all__ = [
     "AbstractCoupling",
+    "AbstractRoad",
     "AbstractSampling",
     "AbstractScaling",
+    "AbstractSpread",
     "AbstractStart",
     "AbstractWalls",
     "AllPoints",
     "Certificate",
     "Clock",
+    "Compiler",
     "Conserved",
     "ConstrainedField",
     "Coupled",
@@ -39,14 +43,18 @@ __all__ = [
     "LiftedStart",
     "LiftedWalls",
     "NonDimensional",
+    "OnDevices",
     "Overlapping",
     "OwnRows",
+    "Pmap",
     "PublishedRows",
     "ResidualPoints",
     "RowScales",
+    "ShardMap",
     "SoftConstraint",
     "SpaceTimeGrid",
     "UniformPoints",
     "WeightedStart",
     "WeightedWalls",
+    "make_device_mesh",
 ]

@@ -63,13 +63,13 @@ class ConstraintNetwork:
     def build(self, domain: SpaceTimeGrid, channels: int, method: str, *, ticks: int, seed: int) -> nn.FNO:
         """The network with its initial weights.
 
-        The time axis is continued to 5/4 of the training's, however fine the grid is and however long the time, so that
-        the network is the same operator on all of them.
+        The time axis is continued to 5/4 of the training's, however long the time, so that the network is the same
+        operator on all of them.
 
         **Arguments:**
 
         - `domain`: where it is to work.
-        - `ticks`: steps of this domain's times in the duration of the clock.
+        - `ticks`: steps of its times in the duration of the clock.
         - `channels`: of the unknown.
         - `method`: one of `Method`.
         - `seed`: of the weights.
@@ -97,7 +97,7 @@ class ConstraintNetwork:
 class ConstraintTraining:
     """Adam with a cosine decay to nothing, for about the same time with every method."""
 
-    steps: int = 2000
+    steps: int = 1000
     """Steps of one constraint on the whole domain; other methods take more or fewer, by what a step of theirs costs."""
     batch_size: int = 4
     """Starts per step."""

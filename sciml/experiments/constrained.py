@@ -85,13 +85,13 @@ class AbstractConstraintExperiment(AbstractExperiment):
         **Arguments:**
 
         - `refinement`: how many there are for one of the training's.
-        - `until`: a time after which there are none.
+        - `until`: the last time, or the training's next tick after it.
 
         **Returns:** `(time,)`.
         """
         per_horizon = (self.frames - 1) * refinement
         share = (until / self.horizon) ** self.power
-        ticks = np.arange(int(np.floor(per_horizon * share + 1e-9)) + 1) / per_horizon
+        ticks = np.arange(int(np.ceil((self.frames - 1) * share - 1e-9)) * refinement + 1) / per_horizon
         return self.horizon * ticks ** (1 / self.power)
 
     def fine_problem(self) -> Problem:

@@ -16,6 +16,7 @@ from .data_free import DataFreeMover
 from .densities import AbstractDensity, Bell, Ring, Uniform, check_density
 from .errors import ErrorNorms, interpolation_error
 from .family import Family, describe_family
+from .graph_solver import GraphStep, MovingMeshSolver
 from .gridded import GriddedDensity
 from .location import Location, locate, locate_triangles
 from .mesh import AbstractMesh
@@ -105,6 +106,7 @@ __all__ = [
     "Gaussian",
     "GradientHessianMonitor",
     "GradientMonitor",
+    "GraphStep",
     "GridSensors",
     "GriddedDensity",
     "HelmholtzFilter",
@@ -119,6 +121,7 @@ __all__ = [
     "MeshFiniteVolume",
     "MongeAmpere",
     "Moved",
+    "MovingMeshSolver",
     "MovingSolution",
     "ParabolicRelaxation",
     "PhysicsLoss",

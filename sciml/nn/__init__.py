@@ -10,24 +10,29 @@ from .convnet import ConvNet
 from .convolution import Convolution, Padding
 from .deeponet import DeepONet
 from .fno import FNO
+from .interpolation import AbsoluteInterpolation, AbstractLearnedInterpolation, RelativeInterpolation
 from .message_passing import Aggregation, MessagePassing
-from .neighbors import measure_displacements, nearest_neighbors
+from .neighbors import measure_displacements, nearest_neighbors, nearest_points
 from .sizes import count_parameters, match_width
 from .spectral_conv import SpectralConv
 from .unet import UNet
 
 __all__ = [
     "FNO",
+    "AbsoluteInterpolation",
+    "AbstractLearnedInterpolation",
     "Aggregation",
     "ConvNet",
     "Convolution",
     "DeepONet",
     "MessagePassing",
     "Padding",
+    "RelativeInterpolation",
     "SpectralConv",
     "UNet",
     "count_parameters",
     "match_width",
     "measure_displacements",
     "nearest_neighbors",
+    "nearest_points",
 ]

@@ -43,12 +43,56 @@ def nearest_neighbors(
     points = jax.lax.stop_gradient(points)
 
     def find(index):
-        offsets = _shorten(points[index] - points, periods)
-        squares = jnp.sum(offsets**2, axis=-1)
+        squares = _square_distances(points[index], points, periods)
         squares = jnp.where(jnp.arange(count) == index, jnp.inf, squares)
         return jax.lax.top_k(-squares, k)[1]
 
     return jax.lax.map(find, jnp.arange(count), batch_size=min(chunk, count))
+
+
+def nearest_points(
+    queries: Float[Array, "query dim"],
+    points: Float[Array, "point dim"],
+    k: int,
+    *,
+    periods: Periods = None,
+    chunk: int = 256,
+) -> Int[Array, "query neighbor"]:
+    """Find the `k` points of one set that are nearest to every point of another.
+
+    As `nearest_neighbors`, it works under `jax.jit` and `jax.vmap`, compares all pairs, and is constant to
+    differentiation.
+
+    **Arguments:**
+
+    - `queries`: positions `(query, dim)`, a length.
+    - `points`: positions `(point, dim)`, among which neighbors are looked for.
+    - `k`: how many.
+    - `periods`, `chunk`: as for `nearest_neighbors`.
+
+    **Returns:** indices of points `(query, neighbor)`, nearest first.
+
+    **Raises:** `ValueError` for a wrong shape, or fewer than `k` points.
+    """
+    for positions in (queries, points):
+        _check_points("nearest_points", positions)
+    check_positive("nearest_points", k=k, chunk=chunk)
+    if queries.shape[1] != points.shape[1]:
+        raise ValueError(
+            f"nearest_points got queries in {queries.shape[1]} dimensions and points in {points.shape[1]}; give "
+            "(query, dim) and (point, dim)."
+        )
+    if len(points) < k:
+        raise ValueError(
+            f"nearest_points got k={k} for {len(points)} points. Ask for k <= {len(points)}, or give more points."
+        )
+    periods = _spread_periods("nearest_points", periods, points.shape[1])
+    queries, points = jax.lax.stop_gradient((queries, points))
+
+    def find(query):
+        return jax.lax.top_k(-_square_distances(query, points, periods), k)[1]
+
+    return jax.lax.map(find, queries, batch_size=min(chunk, len(queries)))
 
 
 def measure_displacements(
@@ -75,6 +119,12 @@ def measure_displacements(
     periods = _spread_periods("measure_displacements", periods, points.shape[1])
     ends = points[:, None] if receivers is None else points[receivers]
     return _shorten(ends - points[senders], periods)
+
+
+def _square_distances(
+    point: Float[Array, " dim"], points: Float[Array, "point dim"], periods: tuple[float | None, ...]
+) -> Float[Array, " point"]:
+    return jnp.sum(_shorten(point - points, periods) ** 2, axis=-1)
 
 
 def _shorten(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sciml.nn import measure_displacements, nearest_neighbors
+from sciml.nn import measure_displacements, nearest_neighbors, nearest_points
 
 
 def _distances(points, periods):
@@ -76,3 +76,17 @@ def test_a_chunk_bounds_the_memory():
     if temporaries(10) is None:
         pytest.skip("this backend reports no memory")
     assert temporaries(10).temp_size_in_bytes < 0.1 * temporaries(2000).temp_size_in_bytes
+
+
+@pytest.mark.parametrize("periods", [None, (1.0, 2.0)])
+def test_points_of_another_set(key, periods):
+    """Exact: as among the nodes of both sets together."""
+    points = jax.random.uniform(key, (30, 2)) * jnp.array([1.0, 2.0])
+    queries, others = points[:8], points[8:]
+    expected = np.argsort(_distances(np.asarray(points), periods or (None, None))[:8, 8:], axis=1)[:, :5]
+    found = jax.jit(lambda q, p: nearest_points(q, p, 5, periods=periods, chunk=3))(queries, others)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="k=23 for 22 points"):
+        nearest_points(queries, others, 23)
+    with pytest.raises(ValueError, match="queries in 1 dimensions"):
+        nearest_points(queries[:, :1], others, 2)

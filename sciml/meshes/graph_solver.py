@@ -1,0 +1,180 @@
+"""Steps of a solution by message passing: on one mesh, or on two at once, of which one has moved (MM-PDE).
+
+    u_{t+1} = G1(u_t; uniform) + Itp2[G2(Itp1[u_t]; moved)] + ResCut(u_t)
+
+`G1` and `G2` pass messages between nearest nodes, the `Itp` are learned interpolations between the meshes, and `ResCut`
+is what is left of the solution where a network on a moved mesh cannot see it. With the identity for a mesh it is the
+same network without a mesh that moves: the control.
+
+**Reference:** Hu, Wang, Ma, "Better neural PDE solvers through data-free mesh movers", ICLR 2024. There positions are
+absolute, and the graph network has batch normalization and a decoder of convolutions; here edges carry relative
+positions, and `nn.MessagePassing` has normalization by layers.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .. import nn
+from ..nn.neighbors import Periods
+
+
+class GraphStep(eqx.Module):
+    """A change of a solution from messages between its nearest nodes.
+
+    **Arguments:**
+
+    - `channels`: of the solution.
+    - `dims`: how many coordinates a node has.
+    - `spacing`: a length, by which positions along edges are divided: about the distance of neighbors.
+    - `neighbors`: how many nodes a node hears from.
+    - `width`, `depth`: of the network.
+    - `features`: further numbers given at each node.
+    - `periods`: the side of a periodic box per axis, or None.
+    - `activation`: between its layers.
+    - `key`: a random key.
+
+    **Raises:** `ValueError` for a bad size.
+    """
+
+    network: nn.MessagePassing
+    spacing: float = eqx.field(static=True)
+    neighbors: int = eqx.field(static=True)
+    periods: Periods = eqx.field(static=True)
+
+    def __init__(
+        self,
+        channels: int,
+        dims: int,
+        spacing: float,
+        *,
+        neighbors: int = 8,
+        width: int = 32,
+        depth: int = 6,
+        features: int = 0,
+        periods: Periods = None,
+        activation: Callable[[Array], Array] = jax.nn.gelu,
+        key: PRNGKeyArray,
+    ):
+        if not spacing > 0:
+            raise ValueError(f"GraphStep.spacing is the distance of neighbors, positive; got {spacing}.")
+        self.network = nn.MessagePassing(
+            channels + features,
+            channels + dims + 1,
+            channels,
+            width=width,
+            depth=depth,
+            message_depth=1,
+            activation=activation,
+            key=key,
+        )
+        self.spacing, self.neighbors, self.periods = float(spacing), neighbors, periods
+
+    def __call__(
+        self,
+        u: Float[Array, "channel node"],
+        nodes: Float[Array, "node dim"],
+        features: Float[Array, "feature node"] | None = None,
+    ) -> Float[Array, "channel node"]:
+        """The network's answer; it contains no `u` of itself.
+
+        **Arguments:**
+
+        - `u`: the solution at the nodes `(channel, node)`.
+        - `nodes`: their positions `(node, dim)`, a length.
+        - `features`: what else is known of each, `(feature, node)`.
+
+        **Returns:** `(channel, node)`.
+
+        **Raises:** `ValueError` for a wrong shape, or fewer nodes than neighbors.
+        """
+        check_nodes("GraphStep", u, nodes)
+        senders = nn.nearest_neighbors(nodes, self.neighbors, periods=self.periods)
+        along = nn.measure_displacements(nodes, senders, periods=self.periods) / self.spacing
+        length = jnp.sqrt(jnp.sum(along**2, axis=-1, keepdims=True) + 1e-12)
+        rows = u.T
+        change = rows[:, None] - rows[senders]
+        given = rows if features is None else jnp.concatenate([rows, features.T], axis=1)
+        return self.network(given, senders, None, jnp.concatenate([change, along, length], axis=-1)).T
+
+
+class MovingMeshSolver(eqx.Module):
+    """Two branches of message passing, one on the nodes where the solution is and one on nodes that have moved.
+
+    **Arguments:**
+
+    - `fixed`: the branch on the solution's own nodes.
+    - `moved`: the branch on the moved ones.
+    - `gather`: interpolates the solution to the moved nodes.
+    - `scatter`: interpolates the second branch's answer back.
+    - `cut`: of the solution, `(channel, node)` to the same, added to both: such as `nn`'s convolutions on a grid, or
+        the solution itself.
+    """
+
+    fixed: GraphStep
+    moved: GraphStep
+    gather: nn.AbstractLearnedInterpolation
+    scatter: nn.AbstractLearnedInterpolation
+    cut: Callable[[Float[Array, "channel node"]], Float[Array, "channel node"]]
+
+    def __call__(
+        self,
+        u: Float[Array, "channel node"],
+        nodes: Float[Array, "node dim"],
+        moved: Float[Array, "other dim"],
+    ) -> Float[Array, "channel node"]:
+        """One step.
+
+        **Arguments:**
+
+        - `u`: the solution `(channel, node)`.
+        - `nodes`: where it is, `(node, dim)`, a length.
+        - `moved`: the nodes of the mesh that has moved, `(other, dim)`; `nodes` themselves for the control.
+
+        **Returns:** the solution one step later, `(channel, node)`.
+
+        **Raises:** `ValueError` for a wrong shape, or fewer nodes than neighbors.
+        """
+        check_nodes("MovingMeshSolver", u, nodes)
+        seen = self.gather(u, nodes, moved)
+        back = self.scatter(self.moved(seen, moved), moved, nodes)
+        return self.fixed(u, nodes) + back + self.cut(u)
+
+    def round_trip(
+        self,
+        u: Float[Array, "channel node"],
+        nodes: Float[Array, "node dim"],
+        moved: Float[Array, "other dim"],
+    ) -> Float[Array, "channel node"]:
+        """To the moved nodes and back, without a step: the interpolations are trained on it first, to give `u`.
+
+        **Arguments:**
+
+        - `u`: the solution `(channel, node)`.
+        - `nodes`: where it is, `(node, dim)`.
+        - `moved`: the moved nodes `(other, dim)`.
+
+        **Returns:** `(channel, node)`.
+        """
+        return self.scatter(self.gather(u, nodes, moved), moved, nodes) + self.cut(u)
+
+
+def check_nodes(owner: str, u: Float[Array, "channel node"], nodes: Float[Array, "node dim"]) -> None:
+    """Refuse values and nodes that do not belong together.
+
+    **Arguments:**
+
+    - `owner`: the name of what was called.
+    - `u`: values `(channel, node)`.
+    - `nodes`: positions `(node, dim)`.
+
+    **Raises:** `ValueError` with both shapes.
+    """
+    if u.ndim != 2 or nodes.ndim != 2 or u.shape[1] != nodes.shape[0]:
+        raise ValueError(
+            f"{owner} got values of shape {u.shape} and nodes of shape {nodes.shape}; expected (channel, node) and "
+            "(node, dim) for the same nodes. Values on a grid are flattened by u.reshape(channels, -1)."
+        )

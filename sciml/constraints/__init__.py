@@ -1,5 +1,6 @@
 """Fields that obey a law: a network proposes a basis, a solve finds the weights, a certificate says how well."""
 
+from .blocks import RESULTS, LevenbergMarquardt
 from .certificate import Certificate
 from .conditions import (
     AbstractStart,
@@ -11,6 +12,7 @@ from .conditions import (
     WeightedWalls,
 )
 from .experts import Experts
+from .gate import Gate, GatedField, RejectedError
 from .grids import Clock, SpaceTimeGrid
 from .hard import ConstrainedField, HardConstraint
 from .placement import AbstractRoad, Compiler, OnDevices, Pmap, ShardMap, make_device_mesh
@@ -21,6 +23,7 @@ from .soft import SoftConstraint
 from .solving import AbstractCoupling, AbstractSpread, Coupled, Independent, Overlapping, OwnRows
 
 __all__ = [
+    "RESULTS",
     "AbstractCoupling",
     "AbstractRoad",
     "AbstractSampling",
@@ -38,8 +41,11 @@ __all__ = [
     "DiscretizedWalls",
     "DivergenceFree",
     "Experts",
+    "Gate",
+    "GatedField",
     "HardConstraint",
     "Independent",
+    "LevenbergMarquardt",
     "LiftedStart",
     "LiftedWalls",
     "NonDimensional",
@@ -48,6 +54,7 @@ __all__ = [
     "OwnRows",
     "Pmap",
     "PublishedRows",
+    "RejectedError",
     "ResidualPoints",
     "RowScales",
     "ShardMap",

@@ -1,5 +1,6 @@
 """Fields that obey a law: a network proposes a basis, a solve finds the weights, a certificate says how well."""
 
+from .backends import AbstractBackend, Jaxopt, Optimistix
 from .certificate import Certificate
 from .conditions import (
     AbstractStart,
@@ -13,14 +14,22 @@ from .conditions import (
 from .experts import Experts
 from .grids import Clock, SpaceTimeGrid
 from .hard import ConstrainedField, HardConstraint
+from .implicit import AbstractDerivative, ExactDerivative, GaussNewtonDerivative, StopGradient
+from .least_squares import LeastSquaresSolution, least_squares
+from .levenberg_marquardt import RESULTS, LevenbergMarquardt
 from .projections import Conserved, DivergenceFree
+from .residuals import AbstractResiduals, FunctionResiduals, PointwiseResiduals
 from .sampling import AbstractSampling, AllPoints, ResidualPoints, UniformPoints
 from .scaling import AbstractScaling, NonDimensional, PublishedRows, RowScales
 from .soft import SoftConstraint
 from .solving import AbstractCoupling, Coupled, Independent, Overlapping, OwnRows
 
 __all__ = [
+    "RESULTS",
+    "AbstractBackend",
     "AbstractCoupling",
+    "AbstractDerivative",
+    "AbstractResiduals",
     "AbstractSampling",
     "AbstractScaling",
     "AbstractStart",
@@ -33,20 +42,30 @@ __all__ = [
     "Coupled",
     "DiscretizedWalls",
     "DivergenceFree",
+    "ExactDerivative",
     "Experts",
+    "FunctionResiduals",
+    "GaussNewtonDerivative",
     "HardConstraint",
     "Independent",
+    "Jaxopt",
+    "LeastSquaresSolution",
+    "LevenbergMarquardt",
     "LiftedStart",
     "LiftedWalls",
     "NonDimensional",
+    "Optimistix",
     "Overlapping",
     "OwnRows",
+    "PointwiseResiduals",
     "PublishedRows",
     "ResidualPoints",
     "RowScales",
     "SoftConstraint",
     "SpaceTimeGrid",
+    "StopGradient",
     "UniformPoints",
     "WeightedStart",
     "WeightedWalls",
+    "least_squares",
 ]

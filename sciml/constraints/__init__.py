@@ -17,12 +17,13 @@ from .hard import ConstrainedField, HardConstraint
 from .implicit import AbstractDerivative, ExactDerivative, GaussNewtonDerivative, StopGradient
 from .least_squares import LeastSquaresSolution, least_squares
 from .levenberg_marquardt import RESULTS, LevenbergMarquardt
+from .placement import AbstractRoad, Compiler, OnDevices, Pmap, ShardMap, make_device_mesh
 from .projections import Conserved, DivergenceFree
 from .residuals import AbstractResiduals, FunctionResiduals, PointwiseResiduals
 from .sampling import AbstractSampling, AllPoints, ResidualPoints, UniformPoints
 from .scaling import AbstractScaling, NonDimensional, PublishedRows, RowScales
 from .soft import SoftConstraint
-from .solving import AbstractCoupling, Coupled, Independent, Overlapping, OwnRows
+from .solving import AbstractCoupling, AbstractSpread, Coupled, Independent, Overlapping, OwnRows
 
 __all__ = [
     "RESULTS",
@@ -30,13 +31,16 @@ __all__ = [
     "AbstractCoupling",
     "AbstractDerivative",
     "AbstractResiduals",
+    "AbstractRoad",
     "AbstractSampling",
     "AbstractScaling",
+    "AbstractSpread",
     "AbstractStart",
     "AbstractWalls",
     "AllPoints",
     "Certificate",
     "Clock",
+    "Compiler",
     "Conserved",
     "ConstrainedField",
     "Coupled",
@@ -54,13 +58,16 @@ __all__ = [
     "LiftedStart",
     "LiftedWalls",
     "NonDimensional",
+    "OnDevices",
     "Optimistix",
     "Overlapping",
     "OwnRows",
+    "Pmap",
     "PointwiseResiduals",
     "PublishedRows",
     "ResidualPoints",
     "RowScales",
+    "ShardMap",
     "SoftConstraint",
     "SpaceTimeGrid",
     "StopGradient",
@@ -68,4 +75,5 @@ __all__ = [
     "WeightedStart",
     "WeightedWalls",
     "least_squares",
+    "make_device_mesh",
 ]

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .grids import SpaceTimeGrid
-from .hard import ConstrainedField, HardConstraint
+from .hard import TOGETHER, ConstrainedField, HardConstraint
 from .partitions import Partition, make_partition
-from .solving import AbstractCoupling, Coupled, Overlapping, solve_system
+from .solving import AbstractCoupling, AbstractSpread, Coupled, Overlapping, solve_system
 
 
 class Experts(eqx.Module):
@@ -38,6 +38,7 @@ class Experts(eqx.Module):
         *,
         key: PRNGKeyArray | None = None,
         throw: bool = True,
+        spread: AbstractSpread = TOGETHER,
     ) -> ConstrainedField:
         """The field from a given start.
 
@@ -46,6 +47,7 @@ class Experts(eqx.Module):
         - `start`: the initial values `(channel, *space)`.
         - `key`: a random key, for samplings that are random.
         - `throw`: whether a solve that did not converge is an error; otherwise the certificate says so.
+        - `spread`: how solves are laid out over devices; `OnDevices` sees to it.
 
         **Returns:** the field with its certificate.
 
@@ -58,7 +60,7 @@ class Experts(eqx.Module):
             windows = make_windows(boxes, domain, self.coupling.width)
             boxes = Partition((1,) * len(domain.shape), domain.shape)
         system, scales = self.constraint.make_system(start, windows)
-        field = solve_system(self.constraint, system, scales, boxes, self.coupling, start, key, throw)
+        field = solve_system(self.constraint, system, scales, boxes, self.coupling, start, key, throw, spread)
         if windows is None:
             return field
         return eqx.tree_at(lambda f: f.weights, field, field.weights.reshape(windows.shape[0], -1))

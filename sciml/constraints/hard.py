@@ -32,9 +32,11 @@ from .levenberg_marquardt import LevenbergMarquardt
 from .partitions import Partition
 from .sampling import AbstractSampling, AllPoints
 from .scaling import AbstractScaling, NonDimensional, RowScales
-from .solving import Independent, solve_system
+from .solving import AbstractSpread, Independent, Together, solve_system
 from .systems import Conditions, System, join_conditions
 from .terms import LawResidual, find_terms
+
+TOGETHER = Together()
 
 
 class ConstrainedField(eqx.Module):
@@ -111,6 +113,7 @@ class HardConstraint(eqx.Module):
         *,
         key: PRNGKeyArray | None = None,
         throw: bool = True,
+        spread: AbstractSpread = TOGETHER,
     ) -> ConstrainedField:
         """The field from a given start.
 
@@ -119,6 +122,7 @@ class HardConstraint(eqx.Module):
         - `start`: the initial values `(channel, *space)`.
         - `key`: a random key, for samplings that are random.
         - `throw`: whether a solve that did not converge is an error; otherwise the certificate says so.
+        - `spread`: how solves are laid out over devices; `OnDevices` sees to it.
 
         **Returns:** the field with its certificate.
 
@@ -127,7 +131,7 @@ class HardConstraint(eqx.Module):
         """
         whole = Partition((1,) * len(self.domain.shape), self.domain.shape)
         system, scales = self.make_system(start)
-        return solve_system(self, system, scales, whole, Independent(), start, key, throw)
+        return solve_system(self, system, scales, whole, Independent(), start, key, throw, spread)
 
     def residual_of(self) -> LawResidual:
         """The law as a function of its terms."""

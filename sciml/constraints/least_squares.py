@@ -23,8 +23,8 @@ class LeastSquaresSolution(eqx.Module):
 
     - `value`: the unknowns `(unknown,)`, differentiable.
     - `objective`: half the sum of the squares there, a scalar.
-    - `gradient_norm`: the largest cosine of a column of the Jacobian with the residual, a scalar; 0 at a minimum. As the
-        objective, it is that before the last step of Newton's method, which comes with the derivative.
+    - `gradient_norm`: the largest cosine of a column of the Jacobian with the residual, a scalar; 0 at a minimum.
+        As the objective, it is that before the last step of Newton's method, which comes with the derivative.
     - `smallest_eigenvalue`: of the Gram matrix scaled to a unit diagonal, a scalar; 0 for unknowns that are dependent.
     - `iterations`: trials, a scalar.
     - `result`: how it ended.

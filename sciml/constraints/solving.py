@@ -1,7 +1,7 @@
 """Solving for the weights of one constraint, or of many experts with one of several ways to couple them."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import equinox as eqx
@@ -92,6 +92,30 @@ class Overlapping(AbstractCoupling):
         return np.ones((boxes, len(owner)), bool)
 
 
+class AbstractSpread(eqx.Module):
+    """How the solves of one start are laid out over devices."""
+
+    @abc.abstractmethod
+    def map(self, solve: Callable, problems: tuple) -> tuple:
+        """Solve every problem.
+
+        **Arguments:**
+
+        - `solve`: of one problem.
+        - `problems`: its arguments, with a leading axis of problems.
+
+        **Returns:** what `solve` returns, with that axis.
+        """
+
+
+class Together(AbstractSpread):
+    """On one device, or wherever the program is."""
+
+    def map(self, solve, problems):
+        """See `AbstractSpread.map`."""
+        return jax.vmap(solve)(*problems)
+
+
 def solve_system(
     constraint: "HardConstraint",
     system: System,
@@ -101,6 +125,7 @@ def solve_system(
     start: Float[Array, "channel *space"],
     key: Array | None,
     throw: bool,
+    spread: AbstractSpread,
 ) -> "ConstrainedField":
     """Solve for the weights of every box, and certify the answer.
 
@@ -114,6 +139,7 @@ def solve_system(
     - `start`: the initial values `(channel, *space)`.
     - `key`: a random key `()`, or none.
     - `throw`: whether a solve that did not converge is an error.
+    - `spread`: how the solves are laid out over devices.
 
     **Returns:** the field with its certificate.
     """
@@ -129,8 +155,8 @@ def solve_system(
     else:
         problems = BlockProblem(tables[:, None], offset[:, None], matrix, data)
     keys = None if key is None else jax.random.split(key, len(problems.data))
-    solution, chosen = jax.vmap(lambda problem, key: _solve_one(constraint, residual, problem, key))(
-        problems, keys
+    solution, chosen = spread.map(
+        lambda problem, key: _solve_one(constraint, residual, problem, key), (problems, keys)
     )
     weights = solution.weights.reshape(partition.boxes, -1)
     chosen = chosen.reshape(partition.boxes, -1)

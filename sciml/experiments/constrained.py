@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 import statistics
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
 import diffrax
@@ -20,9 +21,11 @@ from ..pdes import AbstractCalculus, Grid
 from . import plots, report
 from .base import AbstractExperiment, Curve, fingerprint
 from .constraint_methods import build_layer
+from .interpolated import Interpolated
 from .problem import Problem, load_parts, simulate_parts
 from .runs import read_table, write_table
 
+# How many steps a method takes in the time of one of a single constraint, on two cores.
 PACE = {
     "soft": 2.0,
     "soft-published": 2.0,
@@ -30,8 +33,8 @@ PACE = {
     "hard": 1.0,
     "experts": 1.0,
     "experts-own": 1.0,
-    "experts-coupled": 0.5,
-    "experts-overlapping": 0.5,
+    "experts-coupled": 0.67,
+    "experts-overlapping": 0.4,
 }
 
 
@@ -40,7 +43,8 @@ class AbstractConstraintExperiment(AbstractExperiment):
 
     A subclass is a frozen dataclass with at least the fields `seed`, `method`, `points`, `frames`, `refinement`,
     `horizon`, `until`, `partition`, `jumps`, `split`, `network` and `training`; it says what the law is. Training is on
-    `points` per axis and `frames` times up to `horizon`; the test on `refinement` times as many, up to `until`.
+    `points` per axis and `frames` times up to `horizon`; the test on `refinement` times as many, up to `until`, where
+    the network still runs on a grid as fine as in training and its output is interpolated.
     """
 
     measured_on: ClassVar[str] = (
@@ -81,28 +85,33 @@ class AbstractConstraintExperiment(AbstractExperiment):
         **Arguments:**
 
         - `refinement`: how many there are for one of the training's.
-        - `until`: a time after which there are none.
+        - `until`: the last time, or the training's next tick after it.
 
         **Returns:** `(time,)`.
         """
         per_horizon = (self.frames - 1) * refinement
         share = (until / self.horizon) ** self.power
-        ticks = np.arange(int(np.floor(per_horizon * share + 1e-9)) + 1) / per_horizon
+        ticks = np.arange(int(np.ceil((self.frames - 1) * share - 1e-9)) * refinement + 1) / per_horizon
         return self.horizon * ticks ** (1 / self.power)
 
     def fine_problem(self) -> Problem:
         """The problem on the grid and times of the test."""
         return self.pose(self.points * self.refinement, self.times(self.refinement, self.until))
 
-    def domains(self) -> tuple[SpaceTimeGrid, SpaceTimeGrid]:
-        """Where the method is trained, and where it is tested."""
-        coarse = self.pose(self.points, self.times(1, self.horizon))
-        return tuple(
-            SpaceTimeGrid(problem.calculus, problem.times, accuracy=2, clock=self.clock())
-            for problem in (coarse, self.fine_problem())
-        )
+    def domain(self, refinement: int, until: float) -> SpaceTimeGrid:
+        """A grid in space and time.
 
-    def build(self, network: nn.FNO, domain: SpaceTimeGrid):
+        **Arguments:**
+
+        - `refinement`: how many times finer than that of the training.
+        - `until`: the last time.
+
+        **Returns:** the grid.
+        """
+        problem = self.pose(self.points * refinement, self.times(refinement, until))
+        return SpaceTimeGrid(problem.calculus, problem.times, accuracy=2, clock=self.clock())
+
+    def build(self, network: Callable, domain: SpaceTimeGrid):
         """The method's layer around a network; see `build_layer`.
 
         **Arguments:**
@@ -122,18 +131,16 @@ class AbstractConstraintExperiment(AbstractExperiment):
             jumps=self.jumps,
         )
 
-    def make_network(self, *, fine: bool) -> nn.FNO:
-        """The network with its initial weights.
+    def make_network(self, domain: SpaceTimeGrid) -> nn.FNO:
+        """The network with its initial weights, which do not depend on the grid.
 
         **Arguments:**
 
-        - `fine`: for the grid of the test, or for that of the training; the weights are the same.
+        - `domain`: where it is to work, as fine as in training.
 
         **Returns:** the network.
         """
-        ticks = (self.frames - 1) * (self.refinement if fine else 1)
-        domain = self.domains()[int(fine)]
-        return self.network.build(domain, 1, self.method, ticks=ticks, seed=self.seed)
+        return self.network.build(domain, 1, self.method, ticks=self.frames - 1, seed=self.seed)
 
     def generate(self, file, *, overwrite=False, progress=True):
         """Write the solutions as one file; see `AbstractExperiment.generate`."""
@@ -148,11 +155,11 @@ class AbstractConstraintExperiment(AbstractExperiment):
             return
         with jax.enable_x64(True):
             parts = self._load(folder, data, progress)
-            domain, _ = self.domains()
+            domain = self.domain(1, self.horizon)
             samples = jnp.asarray(self._coarsen(parts["train"].values), float)
             steps = max(1, round(self.training.steps * PACE[self.method]))
             result = training.fit(
-                self.make_network(fine=False),
+                self.make_network(domain),
                 self._make_loss(domain),
                 training.Batches(samples, self.training.batch_size, seed=self.seed),
                 optimizer=self.training.optimizer(steps),
@@ -180,7 +187,8 @@ class AbstractConstraintExperiment(AbstractExperiment):
                 mean = parts["train"].values.mean(axis=0)
                 predictions, numbers = np.broadcast_to(mean, test.shape), {}
             else:
-                network = training.load_model(folder / "last.eqx", self.make_network(fine=True))
+                longer = self.domain(1, self.until)
+                network = training.load_model(folder / "last.eqx", self.make_network(longer))
                 predictions, numbers = self._predict(network, test)
                 numbers["parameters"] = nn.count_parameters(network)
         times = self.times(self.refinement, self.until)
@@ -228,11 +236,12 @@ class AbstractConstraintExperiment(AbstractExperiment):
         return loss
 
     def _predict(self, network, test):
-        _, domain = self.domains()
+        domain = self.domain(self.refinement, self.until)
+        coarse = self.domain(1, self.until)
 
         @eqx.filter_jit
         def predict(network, start):
-            field = self.build(network, domain)(start, throw=False)
+            field = self.build(Interpolated(network, coarse, domain), domain)(start, throw=False)
             return field.value, field.certificate
 
         values, certificates, seconds = [], [], []

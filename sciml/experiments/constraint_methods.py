@@ -63,13 +63,13 @@ class ConstraintNetwork:
     def build(self, domain: SpaceTimeGrid, channels: int, method: str, *, ticks: int, seed: int) -> nn.FNO:
         """The network with its initial weights.
 
-        The time axis is continued to 5/4 of the training's, however fine the grid is and however long the time, so that
-        the network is the same operator on all of them.
+        The time axis is continued to 5/4 of the training's, however long the time, so that the network is the same
+        operator on all of them.
 
         **Arguments:**
 
         - `domain`: where it is to work.
-        - `ticks`: steps of this domain's times in the duration of the clock.
+        - `ticks`: steps of its times in the duration of the clock.
         - `channels`: of the unknown.
         - `method`: one of `Method`.
         - `seed`: of the weights.

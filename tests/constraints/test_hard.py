@@ -26,7 +26,7 @@ from sciml.constraints import (
     WeightedStart,
     WeightedWalls,
 )
-from sciml.constraints.blocks import LevenbergMarquardt
+from sciml.constraints.levenberg_marquardt import LevenbergMarquardt
 from sciml.pdes import (
     Box,
     Burgers,

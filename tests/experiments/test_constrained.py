@@ -8,6 +8,7 @@ import pytest
 from sciml.__main__ import main
 from sciml.experiments import find_experiment, read_table
 from sciml.experiments.constrained import relative_error
+from sciml.experiments.interpolated import interpolation_matrix
 
 SLOW = pytest.mark.slow
 RUNS = [
@@ -47,7 +48,7 @@ def test_the_training_sees_the_test_grid_coarsened():
     """Every second time, means of cells between walls, every second node of a periodic axis."""
     for name in ("diffusion-sorption-constraint", "burgers1d-constraint"):
         experiment = find_experiment(name).sized("smoke")
-        coarse, fine = experiment.domains()
+        coarse, fine = (experiment.domain(r, experiment.horizon) for r in (1, 2))
         t, x = np.meshgrid(*fine.axes, indexing="ij")
         seen = experiment._coarsen((t + x)[None, :, None])[0, :, 0]
         t, x = np.meshgrid(*coarse.axes, indexing="ij")
@@ -57,17 +58,31 @@ def test_the_training_sees_the_test_grid_coarsened():
 def test_beyond_the_horizon_the_network_is_the_same():
     """The axis of time is longer, its ticks are as far apart, and its continuation ends where it did."""
     experiment = dataclasses.replace(find_experiment("diffusion-sorption-constraint")(), horizon=400.0)
-    coarse, fine = experiment.domains()
-    assert coarse.times[-1] == pytest.approx(400.0)
-    assert 490 < fine.times[-1] <= 500.0
-    ticks = np.diff(fine.clock(np.asarray(fine.times)))
-    assert np.allclose(ticks, 1 / 64)
-    networks = [experiment.make_network(fine=fine) for fine in (False, True)]
+    trained, longer = (experiment.domain(1, until) for until in (400.0, 500.0))
+    assert trained.times[-1] == pytest.approx(400.0)
+    assert 500.0 <= longer.times[-1] < 510.0
+    assert np.allclose(np.diff(longer.clock(np.asarray(longer.times))), 1 / 32)
     lengths = [
-        len(domain.times) + np.ceil(network.padding[0] * len(domain.times))
-        for network, domain in zip(networks, (coarse, fine), strict=True)
+        len(domain.times) + np.ceil(experiment.make_network(domain).padding[0] * len(domain.times))
+        for domain in (trained, longer)
     ]
-    assert lengths == [40, 80]
+    assert lengths == [40, 40]
+
+
+@pytest.mark.parametrize("name", ["diffusion-sorption-constraint", "burgers1d-constraint"])
+def test_interpolation_is_exact_on_cubics_and_of_order_four_on_waves(name):
+    experiment = find_experiment(name)()
+    coarse, fine = (experiment.domain(r, experiment.horizon) for r in (1, 2))
+    for axis in (0, 1):
+        here, there = coarse.axes[axis], fine.axes[axis]
+        if axis == 0:
+            here, there = coarse.clock(here), fine.clock(there)
+        matrix = interpolation_matrix(coarse, fine, axis)
+        if coarse.periodic[axis]:
+            error = np.abs(matrix @ np.sin(2 * np.pi * here) - np.sin(2 * np.pi * there)).max()
+            assert error < 3 / 128 * (2 * np.pi / len(here)) ** 4 * 1.1
+        else:
+            assert np.allclose(matrix @ here**3, there**3, atol=1e-12)
 
 
 def test_errors_are_integrals_over_time():

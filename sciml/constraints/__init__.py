@@ -1,6 +1,7 @@
 """Fields that obey a law: a network proposes a basis, a solve finds the weights, a certificate says how well."""
 
 from .backends import AbstractBackend, Jaxopt, Optimistix
+from .blocks import RESULTS, LevenbergMarquardt
 from .certificate import Certificate
 from .conditions import (
     AbstractStart,
@@ -12,6 +13,7 @@ from .conditions import (
     WeightedWalls,
 )
 from .experts import Experts
+from .gate import Gate, GatedField, RejectedError
 from .grids import Clock, SpaceTimeGrid
 from .hard import ConstrainedField, HardConstraint
 from .implicit import AbstractDerivative, ExactDerivative, GaussNewtonDerivative, StopGradient
@@ -49,6 +51,8 @@ __all__ = [
     "ExactDerivative",
     "Experts",
     "FunctionResiduals",
+    "Gate",
+    "GatedField",
     "GaussNewtonDerivative",
     "HardConstraint",
     "Independent",
@@ -65,6 +69,7 @@ __all__ = [
     "Pmap",
     "PointwiseResiduals",
     "PublishedRows",
+    "RejectedError",
     "ResidualPoints",
     "RowScales",
     "ShardMap",

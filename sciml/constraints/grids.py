@@ -93,7 +93,7 @@ class SpaceTimeGrid(eqx.Module):
         if not hasattr(self.calculus, "grid"):
             raise ValueError(
                 f"SpaceTimeGrid needs a calculus on a grid, Spectral or FiniteDifference; got "
-                f"{type(self.calculus).__name__}. For functions of the coordinates use ScatteredPoints."
+                f"{type(self.calculus).__name__}. A network of coordinates can be evaluated on the grid."
             )
         if np.any(np.diff(self.times) <= 0):
             raise ValueError(f"The times of a SpaceTimeGrid must increase; got {self.times}.")

@@ -1,7 +1,6 @@
 """Fields that obey a law: a network proposes a basis, a solve finds the weights, a certificate says how well."""
 
 from .backends import AbstractBackend, Jaxopt, Optimistix
-from .blocks import RESULTS, LevenbergMarquardt
 from .certificate import Certificate
 from .conditions import (
     AbstractStart,

@@ -1,6 +1,6 @@
 """Fields that obey a law: a network proposes a basis, a solve finds the weights, a certificate says how well."""
 
-from .blocks import RESULTS, LevenbergMarquardt
+from .backends import AbstractBackend, Jaxopt, Optimistix
 from .certificate import Certificate
 from .conditions import (
     AbstractStart,
@@ -15,8 +15,12 @@ from .experts import Experts
 from .gate import Gate, GatedField, RejectedError
 from .grids import Clock, SpaceTimeGrid
 from .hard import ConstrainedField, HardConstraint
+from .implicit import AbstractDerivative, ExactDerivative, GaussNewtonDerivative, StopGradient
+from .least_squares import LeastSquaresSolution, least_squares
+from .levenberg_marquardt import RESULTS, LevenbergMarquardt
 from .placement import AbstractRoad, Compiler, OnDevices, Pmap, ShardMap, make_device_mesh
 from .projections import Conserved, DivergenceFree
+from .residuals import AbstractResiduals, FunctionResiduals, PointwiseResiduals
 from .sampling import AbstractSampling, AllPoints, ResidualPoints, UniformPoints
 from .scaling import AbstractScaling, NonDimensional, PublishedRows, RowScales
 from .soft import SoftConstraint
@@ -24,7 +28,10 @@ from .solving import AbstractCoupling, AbstractSpread, Coupled, Independent, Ove
 
 __all__ = [
     "RESULTS",
+    "AbstractBackend",
     "AbstractCoupling",
+    "AbstractDerivative",
+    "AbstractResiduals",
     "AbstractRoad",
     "AbstractSampling",
     "AbstractScaling",
@@ -40,19 +47,26 @@ __all__ = [
     "Coupled",
     "DiscretizedWalls",
     "DivergenceFree",
+    "ExactDerivative",
     "Experts",
+    "FunctionResiduals",
     "Gate",
     "GatedField",
+    "GaussNewtonDerivative",
     "HardConstraint",
     "Independent",
+    "Jaxopt",
+    "LeastSquaresSolution",
     "LevenbergMarquardt",
     "LiftedStart",
     "LiftedWalls",
     "NonDimensional",
     "OnDevices",
+    "Optimistix",
     "Overlapping",
     "OwnRows",
     "Pmap",
+    "PointwiseResiduals",
     "PublishedRows",
     "RejectedError",
     "ResidualPoints",
@@ -60,8 +74,10 @@ __all__ = [
     "ShardMap",
     "SoftConstraint",
     "SpaceTimeGrid",
+    "StopGradient",
     "UniformPoints",
     "WeightedStart",
     "WeightedWalls",
+    "least_squares",
     "make_device_mesh",
 ]

@@ -6,55 +6,20 @@ over `w = (w_1, ..., w_K)`: few unknowns, very many rows, blocks that meet only 
 matrix of a block is summed over its points, that of the constant rows is made once, and a trial costs one evaluation of
 the residual and its slope.
 
-Why it is not a library's: `optimistix` and `lineax` cannot run inside `jax.shard_map`, and hold every row of the
-Jacobian several times over; `jaxopt` is no longer maintained, and its default derivative of such a solve is wrong
-without notice where the Gram matrix is ill-conditioned. What is here is plain JAX, the same under `jit`, `vmap`,
-`shard_map` and `pmap`.
+The loop, and why it is not a library's, is in `levenberg_marquardt.py`.
 
 The derivative is exact to first order, forward and reverse, by one Newton step at the end:
 `w = w* - H^-1 g(w*, data)`, where `H` is the full Hessian, held, and only `g` depends on the data.
-
-**References:** Madsen, Nielsen, Tingleff, "Methods for non-linear least squares problems", 2004, for the damping.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-
-class RESULTS(eqx.Enumeration):
-    """How a solve ended."""
-
-    successful = "The solve converged."
-    max_steps = (
-        "The solve did not converge within max_steps. Take more, or coarse=8 for a better first guess, or train the "
-        "network."
-    )
-    dependent = (
-        "The basis is dependent, or constant: its Gram matrix is singular to working precision, so that its weights "
-        "mean nothing. Take fewer basis functions, a larger `regularization`, or float64: turn on jax_enable_x64."
-    )
-    nonfinite = "A row is not finite: look at the start, the network's output and the parameters of the law."
-
-
-class LevenbergMarquardt(eqx.Module):
-    """How weights are found.
-
-    **Arguments:**
-
-    - `tolerance`: stop when no column of the Jacobian has a larger cosine with the residual, or when a step changes the
-      objective by less than this, relative.
-    - `max_steps`: the most trials.
-    - `damping`: the first one, relative to the scaled Gram matrix.
-    """
-
-    tolerance: float = 1e-9
-    max_steps: int = eqx.field(static=True, default=60)
-    damping: float = 1e-3
+from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Progress, Quadratic, find_scale, judge, minimize
 
 
 class BlockProblem(NamedTuple):
@@ -95,17 +60,6 @@ class BlockSolution(NamedTuple):
     result: RESULTS
 
 
-class _State(NamedTuple):
-    weights: Array
-    objective: Array
-    gradient: Array
-    gram: Array
-    damping: Array
-    growth: Array
-    count: Array
-    done: Bool[Array, ""]
-
-
 def solve_blocks(
     function: Callable[[Float[Array, " term"]], Float[Array, " row"]],
     problem: BlockProblem,
@@ -128,25 +82,13 @@ def solve_blocks(
     **Returns:** the solution, `weights` `(block, basis)`. Nothing is raised: look at `result`.
     """
     held_function, held = jax.lax.stop_gradient((function, problem))
-    state = _minimize(held_function, held, initial, solver=solver, ridge=ridge)
-    double = state.weights.dtype
-    scale = _scale(state.gram)
-    finite = jnp.isfinite(state.objective) & jnp.all(jnp.isfinite(state.gram))
-    identity = jnp.eye(len(scale), dtype=double)
-    scaled = jnp.where(finite, state.gram / scale[:, None] / scale[None], identity)
-    smallest = jnp.linalg.eigvalsh(scaled)[0]
-    floor = 10 * jnp.finfo(double).eps * scale.shape[0]
-    result = RESULTS.where(state.done, RESULTS.successful, RESULTS.max_steps)
-    result = RESULTS.where(smallest > floor, result, RESULTS.dependent)
-    result = RESULTS.where(finite, result, RESULTS.nonfinite)
-    found = _attach(function, problem, held, state.weights, scale, ridge, initial.shape, finite)
+    progress = _minimize(held_function, held, initial, solver=solver, ridge=ridge)
+    result, smallest, cosine = judge(progress)
+    objective, _, gram = progress.here
+    finite = jnp.isfinite(objective) & jnp.all(jnp.isfinite(gram))
+    found = _attach(function, problem, held, progress.value, find_scale(gram), ridge, initial.shape, finite)
     return BlockSolution(
-        found.astype(problem.tables.dtype),
-        state.objective,
-        _cosine(state.objective, state.gradient, state.gram),
-        smallest,
-        state.count,
-        result,
+        found.astype(problem.tables.dtype), objective, cosine, smallest, progress.count, result
     )
 
 
@@ -168,12 +110,12 @@ def guess_blocks(
     **Returns:** weights `(block, basis)`; the first ones where no finite ones were found.
     """
     function, problem = jax.lax.stop_gradient((function, problem))
-    weights = _minimize(function, problem, initial, solver=solver, ridge=ridge).weights
+    weights = _minimize(function, problem, initial, solver=solver, ridge=ridge).value
     found = weights.reshape(initial.shape).astype(initial.dtype)
     return jnp.where(jnp.all(jnp.isfinite(found)), found, initial)
 
 
-def _minimize(held_function, held, initial, *, solver, ridge) -> _State:
+def _minimize(held_function, held, initial, *, solver, ridge) -> Progress:
     shape = initial.shape
     double = jnp.promote_types(held.tables.dtype, jnp.result_type(float))
     square = (held.matrix.T @ held.matrix).astype(double)
@@ -194,60 +136,14 @@ def _minimize(held_function, held, initial, *, solver, ridge) -> _State:
         gradient = jnp.einsum("kprn,kpr->kn", jacobian, rows).ravel() + pull + ridge**2 * weights
         linear = 0.5 * weights @ (square @ weights) - weights @ side + constant
         objective = 0.5 * jnp.sum(rows**2) + linear + 0.5 * ridge**2 * jnp.sum(weights**2)
-        return objective, gradient, gram
+        return Quadratic(objective, gradient, gram)
 
-    def advance(state):
-        scale = _scale(state.gram)
-        scaled = state.gram / scale[:, None] / scale[None]
-        factor = jnp.linalg.cholesky(scaled + state.damping * identity)
-        step = -jax.scipy.linalg.cho_solve((factor, True), state.gradient / scale) / scale
-        trial = state.weights + step
-        objective, gradient, gram = expand(trial)
-        predicted = -(step @ state.gradient + 0.5 * step @ (state.gram @ step))
-        gained = state.objective - objective
-        tiny = jnp.finfo(double).eps * jnp.abs(state.objective)
-        # At the limit of precision a gain cannot be told from rounding: the step is taken, and the solve is done.
-        small = jnp.abs(predicted) <= jnp.maximum(solver.tolerance * jnp.abs(state.objective), 4 * tiny)
-        ratio = gained / jnp.where(predicted > 0, predicted, 1.0)
-        good = jnp.isfinite(objective) & jnp.all(jnp.isfinite(gradient)) & (ratio > 1e-4)
-        done = small | (good & (_cosine(objective, gradient, gram) <= solver.tolerance))
-        shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
-        damping = jnp.where(good, state.damping * shrink, state.damping * state.growth)
-        done = done | ~jnp.isfinite(state.objective)
-        new = (trial, objective, gradient, gram)
-        kept = [jnp.where(good, one, other) for one, other in zip(new, state[:4], strict=True)]
-        growth = jnp.where(good, 2.0, state.growth * 2)
-        return _State(*kept, jnp.clip(damping, 1e-15, 1e15), growth, state.count + 1, done)
-
-    weights = jax.lax.stop_gradient(initial).ravel().astype(double)
-    objective, gradient, gram = expand(weights)
-    start = _cosine(objective, gradient, gram) <= solver.tolerance
-    state = _State(
-        weights,
-        objective,
-        gradient,
-        gram,
-        jnp.asarray(solver.damping, double),
-        jnp.asarray(2.0, double),
-        jnp.zeros_like(start, int),
-        start,
-    )
-    return jax.lax.while_loop(lambda s: ~s.done & (s.count < solver.max_steps), advance, state)
-
-
-def _cosine(objective: Array, gradient: Array, gram: Array) -> Array:
-    size = jnp.sqrt(jnp.diag(gram)) * jnp.sqrt(2 * objective)
-    return jnp.max(jnp.abs(gradient) / jnp.where(size > 0, size, 1.0))
+    return minimize(expand, jax.lax.stop_gradient(initial).ravel().astype(double), solver)
 
 
 def _contract(problem: BlockProblem, weights: Array) -> Array:
     weights = weights.astype(problem.tables.dtype)
     return problem.offset + jnp.einsum("kptn,kn->kpt", problem.tables, weights)
-
-
-def _scale(gram: Array) -> Array:
-    size = jnp.sqrt(jnp.diag(gram))
-    return jnp.where(size > 0, size, 1.0)
 
 
 def _attach(function, problem, held, weights, scale, ridge, shape, finite):

@@ -18,7 +18,6 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..pdes import AbstractPDE
-from .blocks import LevenbergMarquardt
 from .certificate import Certificate
 from .conditions import (
     AbstractStart,
@@ -29,6 +28,7 @@ from .conditions import (
     check_corners,
 )
 from .grids import SpaceTimeGrid
+from .levenberg_marquardt import LevenbergMarquardt
 from .partitions import Partition
 from .sampling import AbstractSampling, AllPoints
 from .scaling import AbstractScaling, NonDimensional, RowScales

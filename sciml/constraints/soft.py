@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .blocks import RESULTS, BlockSolution
+from .blocks import BlockSolution
 from .hard import ConstrainedField, HardConstraint
+from .levenberg_marquardt import RESULTS
 from .partitions import Partition
 from .solving import Independent, answer, weigh_conditions
 

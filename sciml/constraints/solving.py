@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .blocks import RESULTS, BlockProblem, BlockSolution, guess_blocks, solve_blocks
+from .blocks import BlockProblem, BlockSolution, guess_blocks, solve_blocks
 from .certificate import Certificate, measure_residual
 from .conditions import LiftedStart
+from .levenberg_marquardt import RESULTS
 from .partitions import Interface, Partition, find_interfaces
 from .scaling import RowScales
 from .systems import System

@@ -26,7 +26,7 @@ from sciml.constraints import (
     WeightedStart,
     WeightedWalls,
 )
-from sciml.constraints.blocks import LevenbergMarquardt
+from sciml.constraints.levenberg_marquardt import LevenbergMarquardt
 from sciml.pdes import (
     Box,
     Burgers,
@@ -281,7 +281,10 @@ def _dependent(domain):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda d: HardConstraint(_dependent(d), BURGERS, d, regularization=0.0), "basis is dependent"),
+        (
+            lambda d: HardConstraint(_dependent(d), BURGERS, d, regularization=0.0),
+            "basis are that is dependent",
+        ),
         (lambda d: HardConstraint(fixed(jnp.full((2, *d.shape), jnp.nan)), BURGERS, d), "not finite"),
         (lambda d: HardConstraint(fixed(jnp.ones((400, *d.shape))), BURGERS, d), "at least as many rows"),
         (lambda d: HardConstraint(fixed(jnp.ones((2, 3, 3))), BURGERS, d), "The network must give"),

@@ -1,0 +1,106 @@
+r"""Derivatives of a minimum with respect to what it depends on, by one solve with a matrix of its own size.
+
+At a minimum the gradient `g(w, a)` vanishes, so `dw = -H^-1 (dg/da) da` with the Hessian `H = dg/dw`. All forms here
+return the minimum plus a term that is zero and has that derivative, in which only `g` depends on `a`; so forward and
+reverse mode, and any nesting with `vmap`, `jit` and `shard_map`, are JAX's own, to first order.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from .levenberg_marquardt import find_scale
+from .residuals import AbstractResiduals
+
+
+class AbstractDerivative(eqx.Module):
+    """What a minimum's derivative is taken to be."""
+
+    @abc.abstractmethod
+    def attach(
+        self,
+        residuals: AbstractResiduals,
+        value: Float[Array, " unknown"],
+        args: PyTree,
+        constant: tuple[Array, Array] | None,
+        ridge: float,
+        finite: Bool[Array, ""],
+    ) -> Float[Array, " unknown"]:
+        """The same minimum, with a derivative.
+
+        **Arguments:**
+
+        - `residuals`: the rows.
+        - `value`: the minimum `(unknown,)`.
+        - `args`: what the rows depend on.
+        - `constant`: a matrix `(row, unknown)` and a right side `(row,)` of linear rows, or None.
+        - `ridge`: the weight of the unknowns as rows.
+        - `finite`: whether the rows are; a scalar.
+
+        **Returns:** `(unknown,)`.
+        """
+
+
+class ExactDerivative(AbstractDerivative):
+    """The derivative of the minimum, with the full Hessian: as accurate as the minimum itself.
+
+    It costs about what one trial of the solver does. Where the Hessian is singular to working precision the smallest
+    multiple of the identity that makes it solvable is added; the solve's result says so.
+    """
+
+    def attach(self, residuals, value, args, constant, ridge, finite):
+        """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
+        held, held_constant = jax.lax.stop_gradient((args, constant))
+        matrix = residuals.hessian(value, held).astype(value.dtype)
+        gradient = residuals.gradient(value, args).astype(value.dtype)
+        return _step(value, matrix, gradient, constant, held_constant, ridge, finite)
+
+
+class GaussNewtonDerivative(AbstractDerivative):
+    """As if the residual were zero at the minimum: `-(J^T J)^-1 J^T dr`, which spares second derivatives.
+
+    It is exact where the rows vanish, and off by as much as they do not. Of a basis far from the solution it may point
+    elsewhere: `benchmarks/least_squares.py` measures the cosine to the exact derivative.
+    """
+
+    def attach(self, residuals, value, args, constant, ridge, finite):
+        """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
+        held, held_constant = jax.lax.stop_gradient((args, constant))
+        matrix = residuals.expand(value, held).gram.astype(value.dtype)
+        pull = residuals.pull(value, args, held).astype(value.dtype)
+        if constant is not None:
+            # The slopes of constant rows are held, too.
+            constant = (held_constant[0], constant[1] - (constant[0] - held_constant[0]) @ value)
+        return _step(value, matrix, pull, constant, held_constant, ridge, finite)
+
+
+class StopGradient(AbstractDerivative):
+    """None: what the minimum depends on is taken for constant. It costs nothing and may mislead training altogether."""
+
+    def attach(self, residuals, value, args, constant, ridge, finite):
+        """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
+        return jax.lax.stop_gradient(value)
+
+
+def _step(value, matrix, gradient, constant, held, ridge, finite) -> Array:
+    if constant is not None:
+        square = held[0].astype(value.dtype)
+        matrix = matrix + square.T @ square
+        gradient = gradient + (constant[0].T @ (constant[0] @ value - constant[1])).astype(value.dtype)
+    identity = jnp.eye(len(value), dtype=value.dtype)
+    gradient = gradient + ridge**2 * value
+    matrix = jnp.where(finite, matrix + ridge**2 * identity, identity)
+    scale = find_scale(jnp.abs(matrix))
+    scaled = matrix / scale[:, None] / scale[None]
+    least = jnp.min(jnp.abs(jnp.linalg.eigvalsh(scaled)))
+    floor = 10 * jnp.finfo(value.dtype).eps * len(value)
+    scaled = scaled + jnp.where(least > floor, 0.0, 2 * floor) * identity
+    scaled, scale = jax.lax.stop_gradient((scaled, scale))
+    step = jnp.linalg.solve(scaled, gradient / scale) / scale
+    held_step = jax.lax.stop_gradient(step)
+    # The step itself is taken, too, where it is small enough to be Newton's last: it squares what error is left.
+    last = jnp.linalg.norm(held_step * scale) <= 1e-3 * jnp.linalg.norm(value * scale)
+    return value - (step - held_step) - jnp.where(last, held_step, 0.0)

@@ -27,14 +27,14 @@ from .runs import read_table, write_table
 
 # How many steps a method takes in the time of one of a single constraint, on two cores.
 PACE = {
-    "soft": 2.0,
-    "soft-published": 2.0,
-    "supervised": 2.0,
+    "soft": 3.2,
+    "soft-published": 3.2,
+    "supervised": 3.2,
     "hard": 1.0,
     "experts": 1.0,
     "experts-own": 1.0,
-    "experts-coupled": 0.67,
-    "experts-overlapping": 0.4,
+    "experts-coupled": 0.45,
+    "experts-overlapping": 0.25,
 }
 
 

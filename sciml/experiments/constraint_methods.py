@@ -97,7 +97,7 @@ class ConstraintNetwork:
 class ConstraintTraining:
     """Adam with a cosine decay to nothing, for about the same time with every method."""
 
-    steps: int = 1000
+    steps: int = 1500
     """Steps of one constraint on the whole domain; other methods take more or fewer, by what a step of theirs costs."""
     batch_size: int = 4
     """Starts per step."""

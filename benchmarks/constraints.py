@@ -1,0 +1,113 @@
+"""Constraints: the gradient of the layer against differences, and the same numbers on many devices."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks._claims import record_claim
+from benchmarks._session import ROOT
+from sciml.constraints import (
+    Coupled,
+    Experts,
+    HardConstraint,
+    LevenbergMarquardt,
+    OwnRows,
+    SpaceTimeGrid,
+)
+from sciml.nn import FNO
+from sciml.pdes import Box, Burgers, FourierSeries, Grid, Spectral
+
+TIGHT = LevenbergMarquardt(tolerance=1e-15, max_steps=200)
+STEP = 1e-4
+
+
+def run(quick: bool) -> None:
+    """Run the benchmark.
+
+    **Arguments:**
+
+    - `quick`: one layer, few directions, and no devices.
+    """
+    jax.config.update("jax_enable_x64", True)
+    check_gradients(quick)
+    if not quick:
+        check_devices()
+
+
+def check_gradients(quick: bool) -> None:
+    """The gradient of a supervised loss and of the layer's own, along random directions, against differences.
+
+    **Arguments:**
+
+    - `quick`: as for `run`.
+    """
+    domain = SpaceTimeGrid(Spectral(Grid(Box(0.0, 1.0), 16)), np.linspace(0.0, 0.3, 8))
+    start = FourierSeries(cutoff=2)(domain.calculus.grid, key=jax.random.key(1))
+
+    def make(seed):
+        shape = {"width": 6, "modes": 4, "depth": 1, "periodic": (False, True)}
+        return FNO(2, domain.count_inputs(1), 4, key=jax.random.key(seed), **shape)
+
+    network, directions = make(0), [make(seed) for seed in range(2, 5 if quick else 18)]
+    cosines, norms = [], []
+    for boxes, coupling in ((1, Coupled()), (4, OwnRows()), (4, Coupled()))[: 1 if quick else 3]:
+        for supervised in (True, False):
+
+            def score(network, boxes=boxes, coupling=coupling, supervised=supervised):
+                layer = HardConstraint(network, Burgers(0.05), domain, solver=TIGHT)
+                field = Experts(layer, (1, boxes), coupling)(start, throw=False)
+                return jnp.mean((field.value - 1.0) ** 2) if supervised else jnp.sqrt(field.loss)
+
+            value, gradient = jax.jit(score), jax.jit(jax.grad(score))(network)
+            ours, theirs = [], []
+            for direction in directions:
+                ahead, behind = (_move(network, direction, sign * STEP) for sign in (1, -1))
+                theirs.append(float(value(ahead) - value(behind)) / (2 * STEP))
+                products = jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, direction)
+                ours.append(float(sum(jax.tree.leaves(products))))
+            ours, theirs = np.array(ours), np.array(theirs)
+            cosines.append(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
+            norms.append(abs(np.linalg.norm(ours) / np.linalg.norm(theirs) - 1))
+    record_claim(claim="constraints/layer-gradient-cosine", value=min(cosines), target=">= 0.9999")
+    record_claim(claim="constraints/layer-gradient-norm", value=max(norms), target="<= 1e-3")
+
+
+def _move(network, direction, step):
+    return jax.tree.map(lambda p, d: p + step * d, network, direction)
+
+
+def check_devices() -> None:
+    """The largest relative difference of score and gradient from one device, and exchanges in the solver's loop."""
+    program = ROOT / "tests" / "constraints" / "devices.py"
+    flags = "--xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        [sys.executable, str(program), "single,shard_map,pmap,compiler"],
+        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    single = found.pop("single")
+    wanted = np.array([single["score"], *single["gradient"]])
+    for road in ("shard_map", "pmap", "compiler"):
+        runs = {name: run for name, run in found.items() if name.startswith(road)}
+        numbers = np.array([[run["score"], *run["gradient"]] for run in runs.values()])
+        name = road.replace("_", "-")
+        record_claim(
+            claim=f"constraints/devices-difference-{name}",
+            value=np.abs(numbers / wanted - 1).max(),
+            target="<= 1e-10",
+            device="cpu, 4 simulated devices",
+        )
+        record_claim(
+            claim=f"constraints/devices-exchanges-in-loop-{name}",
+            value=max(run["in_loops"] for run in runs.values()),
+            target="report" if road == "compiler" else "== 0",
+            device="cpu, 4 simulated devices",
+        )

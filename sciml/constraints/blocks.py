@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .contractions import contract, sum_curvature, sum_squares
 from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Progress, Quadratic, find_scale, judge, minimize
 
 
@@ -125,25 +126,16 @@ def _minimize(held_function, held, initial, *, solver, ridge) -> Progress:
 
     def expand(weights):
         """Objective, gradient and Gram matrix."""
-        terms = _contract(held, weights.reshape(shape))
-        rows = jax.vmap(jax.vmap(held_function))(terms)
-        slopes = jax.vmap(jax.vmap(jax.jacfwd(held_function)))(terms)
-        jacobian = jnp.einsum("kprt,kptn->kprn", slopes, held.tables).astype(double)
-        rows = rows.astype(double)
-        blocks = jnp.einsum("kprn,kprm->knm", jacobian, jacobian)
+        each = jax.vmap(lambda *block: sum_squares(held_function, *block))
+        points, slopes, blocks = each(held.tables, held.offset, weights.reshape(shape))
         gram = square + jax.scipy.linalg.block_diag(*blocks) + ridge**2 * identity
         pull = square @ weights - side
-        gradient = jnp.einsum("kprn,kpr->kn", jacobian, rows).ravel() + pull + ridge**2 * weights
+        gradient = slopes.ravel() + pull + ridge**2 * weights
         linear = 0.5 * weights @ (square @ weights) - weights @ side + constant
-        objective = 0.5 * jnp.sum(rows**2) + linear + 0.5 * ridge**2 * jnp.sum(weights**2)
+        objective = jnp.sum(points) + linear + 0.5 * ridge**2 * jnp.sum(weights**2)
         return Quadratic(objective, gradient, gram)
 
     return minimize(expand, jax.lax.stop_gradient(initial).ravel().astype(double), solver)
-
-
-def _contract(problem: BlockProblem, weights: Array) -> Array:
-    weights = weights.astype(problem.tables.dtype)
-    return problem.offset + jnp.einsum("kptn,kn->kpt", problem.tables, weights)
 
 
 def _attach(function, problem, held, weights, scale, ridge, shape, finite):
@@ -151,7 +143,7 @@ def _attach(function, problem, held, weights, scale, ridge, shape, finite):
     double = weights.dtype
 
     def gradient(function, problem):
-        terms = _contract(problem, weights.reshape(shape))
+        terms = jax.vmap(contract)(problem.tables, problem.offset, weights.reshape(shape))
 
         def pull(values):
             rows, back = jax.vjp(function, values)
@@ -163,10 +155,8 @@ def _attach(function, problem, held, weights, scale, ridge, shape, finite):
         return total + problem.matrix.T @ missed + ridge**2 * weights
 
     held_function = jax.lax.stop_gradient(function)
-    terms = _contract(held, weights.reshape(shape))
-    curvature = jax.vmap(jax.vmap(jax.hessian(lambda v: 0.5 * jnp.sum(held_function(v) ** 2))))(terms)
-    half = jnp.einsum("kptu,kpum->kptm", curvature, held.tables)
-    blocks = jnp.einsum("kptn,kptm->knm", held.tables, half).astype(double)
+    each = jax.vmap(lambda *block: sum_curvature(held_function, *block))
+    blocks = each(held.tables, held.offset, weights.reshape(shape))
     hessian = jax.scipy.linalg.block_diag(*blocks) + (held.matrix.T @ held.matrix).astype(double)
     hessian = hessian + ridge**2 * jnp.eye(len(weights), dtype=double)
     scaled = jnp.where(finite, hessian / scale[:, None] / scale[None], jnp.eye(len(weights), dtype=double))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from .contractions import contract, sum_curvature, sum_squares
 from .levenberg_marquardt import Quadratic
 
 
@@ -140,14 +141,7 @@ class PointwiseResiduals(AbstractResiduals):
 
     def expand(self, value, args):
         """See `AbstractResiduals.expand`; `value` is `(unknown,)`."""
-        terms = self._terms(value, args)
-        rows = jax.vmap(self._at)(terms)
-        slopes = jax.vmap(jax.jacfwd(self._at))(terms)
-        jacobian = jnp.einsum("prt,ptn->prn", slopes, args[0]).astype(value.dtype)
-        rows = rows.astype(value.dtype)
-        flat = jacobian.reshape(-1, len(value))
-        gradient = rows.ravel() @ flat
-        return Quadratic(0.5 * jnp.sum(rows**2), gradient, flat.T @ flat)
+        return sum_squares(self.function, *args, value)
 
     def gradient(self, value, args):
         """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
@@ -155,12 +149,7 @@ class PointwiseResiduals(AbstractResiduals):
 
     def hessian(self, value, args):
         """See `AbstractResiduals.hessian`; `value` is `(unknown,)`."""
-        half = jax.vmap(jax.hessian(lambda terms: 0.5 * jnp.sum(self._at(terms) ** 2)))(
-            self._terms(value, args)
-        )
-        inner = jnp.einsum("ptu,pun->ptn", half, args[0])
-        flat = args[0].reshape(-1, len(value)).astype(value.dtype)
-        return flat.T @ inner.reshape(-1, len(value)).astype(value.dtype)
+        return sum_curvature(self.function, *args, value)
 
     def pull(self, value, args, held):
         """See `AbstractResiduals.pull`; `value` is `(unknown,)`; without `held` the slopes are those of `args`."""
@@ -178,5 +167,4 @@ class PointwiseResiduals(AbstractResiduals):
         return jnp.atleast_1d(self.function(terms))
 
     def _terms(self, value, args):
-        tables, offset = args
-        return offset + tables @ value.astype(tables.dtype)
+        return contract(*args, value)

@@ -1,0 +1,119 @@
+r"""Sums over points: of what a solver wants to know of rows `f(offset_p + tables_p w)`, fast and in little memory.
+
+A trial reads the tables twice, for the terms and for the Jacobian, and keeps no more than the Jacobian of the moment.
+The Gram matrix is a product of two long thin matrices, which XLA gives to one thread on CPUs: it is summed over parts,
+and the Jacobian is kept out of that product's fusion, without which the parts gain nothing. The Hessian, which needs
+as many columns again as there are terms, is summed part by part.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .levenberg_marquardt import Quadratic
+
+# What a sum is split into, the first that divides it: enough parts to keep a part in the cache.
+PARTS = (20, 16, 10, 8, 5, 4, 3, 2)
+# Shorter sums are not worth splitting.
+LONG = 1000
+
+
+def contract(
+    tables: Float[Array, "point term unknown"],
+    offset: Float[Array, "point term"],
+    value: Float[Array, " unknown"],
+) -> Float[Array, "point term"]:
+    """The terms at all points.
+
+    **Arguments:**
+
+    - `tables`: `(point, term, unknown)`.
+    - `offset`: `(point, term)`.
+    - `value`: `(unknown,)`, taken in the precision of the tables.
+
+    **Returns:** `(point, term)`.
+    """
+    flat = tables.reshape(-1, tables.shape[-1]) @ value.astype(tables.dtype)
+    return offset + flat.reshape(tables.shape[:2])
+
+
+def sum_squares(
+    function: Callable[[Float[Array, " term"]], Array],
+    tables: Float[Array, "point term unknown"],
+    offset: Float[Array, "point term"],
+    value: Float[Array, " unknown"],
+) -> Quadratic:
+    """Objective, gradient and Gram matrix, with one evaluation of the function and its slopes at each point.
+
+    **Arguments:**
+
+    - `function`: the terms at a point `(term,)` to the rows there, `(row,)` or a scalar.
+    - `tables`: `(point, term, unknown)`.
+    - `offset`: `(point, term)`.
+    - `value`: `(unknown,)`; sums are in its precision.
+
+    **Returns:** all three, in the precision of `value`.
+    """
+    terms = contract(tables, offset, value)
+    rows, slopes = jax.vmap(lambda at: _differentiate(function, at))(terms)
+    rows = rows.astype(value.dtype)
+    gram = jnp.zeros((len(value),) * 2, value.dtype)
+    gradient = jnp.zeros_like(value)
+    for row in range(rows.shape[1]):
+        jacobian = sum(slopes[:, row, term, None] * tables[:, term] for term in range(tables.shape[1]))
+        jacobian = jax.lax.optimization_barrier(jacobian.astype(value.dtype))
+        parts = _split(jacobian)
+        gram = gram + jnp.sum(jnp.einsum("cpn,cpm->cnm", parts, parts), axis=0)
+        gradient = gradient + rows[:, row] @ jacobian
+    return Quadratic(0.5 * jnp.sum(rows**2), gradient, gram)
+
+
+def sum_curvature(
+    function: Callable[[Float[Array, " term"]], Array],
+    tables: Float[Array, "point term unknown"],
+    offset: Float[Array, "point term"],
+    value: Float[Array, " unknown"],
+) -> Float[Array, "unknown unknown"]:
+    """The Hessian of half the sum of squares.
+
+    **Arguments:**
+
+    - `function`, `tables`, `offset`, `value`: as for `sum_squares`.
+
+    **Returns:** `(unknown, unknown)`, in the precision of `value`.
+    """
+
+    def half(at):
+        return 0.5 * jnp.sum(jnp.ravel(function(at)) ** 2)
+
+    parts = _split(tables), _split(contract(tables, offset, value))
+
+    def add(number):
+        own, terms = (jax.lax.dynamic_index_in_dim(part, number, keepdims=False) for part in parts)
+        inner = jnp.einsum("ptu,pun->ptn", jax.vmap(jax.hessian(half))(terms), own)
+        return jnp.einsum("an,am->nm", *(x.reshape(-1, len(value)).astype(value.dtype) for x in (own, inner)))
+
+    # By number, and not over the parts themselves: under `vmap` those would be copied to bring their axis to the front.
+    return jnp.sum(jax.lax.map(add, jnp.arange(len(parts[0]))), axis=0)
+
+
+def _differentiate(function, at) -> tuple[Array, Array]:
+    """Rows `(row,)` and slopes `(row, term)`; of a single row in one pass backward."""
+    if jax.eval_shape(function, at).size == 1:
+        row, slope = jax.value_and_grad(lambda x: jnp.ravel(function(x))[0])(at)
+        return row[None], slope[None]
+
+    def twice(x):
+        rows = jnp.ravel(function(x))
+        return rows, rows
+
+    slopes, rows = jax.jacfwd(twice, has_aux=True)(at)
+    return rows, slopes
+
+
+def _split(rows: Array) -> Array:
+    """`(part, row, ...)`."""
+    count = next((c for c in PARTS if len(rows) % c == 0), 1) if len(rows) >= LONG else 1
+    return rows.reshape(count, -1, *rows.shape[1:])

@@ -42,9 +42,9 @@ class AbstractConstraintExperiment(AbstractExperiment):
     """An experiment in which a network proposes a solution, or a basis of one, and a law judges it.
 
     A subclass is a frozen dataclass with at least the fields `seed`, `method`, `points`, `frames`, `refinement`,
-    `horizon`, `until`, `partition`, `jumps`, `regularization`, `split`, `network` and `training`; it says what the law is. Training is on
-    `points` per axis and `frames` times up to `horizon`; the test on `refinement` times as many, up to `until`, where
-    the network still runs on a grid as fine as in training and its output is interpolated.
+    `horizon`, `until`, `partition`, `jumps`, `regularization`, `split`, `network` and `training`; it says what the law
+    is. Training is on `points` per axis and `frames` times up to `horizon`; the test on `refinement` times as many, up
+    to `until`, where the network still runs on a grid as fine as in training and its output is interpolated.
     """
 
     measured_on: ClassVar[str] = (

@@ -52,7 +52,7 @@ class Interpolated(eqx.Module):
 
 
 def interpolation_matrix(source: SpaceTimeGrid, target: SpaceTimeGrid, axis: int) -> np.ndarray:
-    """The matrix from values along an axis of one grid to those of another, by the polynomials through the nearest points.
+    """The matrix from values along an axis of one grid to another's, by polynomials through the nearest points.
 
     **Arguments:**
 

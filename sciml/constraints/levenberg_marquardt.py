@@ -21,6 +21,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+# By no more than this may a column of the Jacobian shrink in one step.
+VANISHING = 1e-6
+
 
 class RESULTS(eqx.Enumeration):
     """How a solve ended."""
@@ -135,7 +138,10 @@ def minimize(
         small = jnp.abs(predicted) <= jnp.maximum(solver.tolerance, 4 * rounding) * size
         ratio = (objective - there.objective) / jnp.where(predicted > 0, predicted, 1.0)
         finite = jnp.isfinite(there.objective) & jnp.all(jnp.isfinite(there.gradient))
-        good = finite & (ratio > 1e-4)
+        # Where an unknown has lost its effect all at once, as that of a rate in exp(-rate t) does, the step was too long,
+        # whatever it gained: there is no way back from there.
+        kept = jnp.all(jnp.diag(there.gram) >= VANISHING**2 * jnp.diag(gram))
+        good = finite & kept & (ratio > 1e-4)
         done = small | (good & (measure_cosine(there) <= solver.tolerance)) | ~jnp.isfinite(objective)
         shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
         damping = jnp.where(good, state.damping * shrink, state.damping * state.growth)

@@ -181,6 +181,20 @@ def test_single_precision_rows_are_summed_in_double():
     assert 0 < found.smallest_eigenvalue < 1e-7
 
 
+def test_a_step_in_which_an_unknown_loses_its_effect_is_refused():
+    """Exact: NIST's BoxBOD from its far start, from where a full step makes `exp(-b x)` vanish, to certified values."""
+    x, y = jnp.array([1.0, 2, 3, 5, 7, 10]), jnp.array([109.0, 149, 149, 191, 213, 224])
+
+    @jax.jit
+    def fit(start):
+        return least_squares(lambda b, _: y - b[0] * (1 - jnp.exp(-b[1] * x)), start, throw=False)
+
+    found = fit(jnp.array([1.0, 1.0]))
+    np.testing.assert_allclose(found.value, [213.80940889, 0.54723748542], rtol=1e-8)
+    assert found.result == RESULTS.successful
+    assert found.gradient_norm < 1e-4
+
+
 def test_a_result_says_what_went_wrong():
     tables, offset, constant = problem()
     short = solve(tables, offset, None, solver=LevenbergMarquardt(max_steps=1))

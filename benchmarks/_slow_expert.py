@@ -1,4 +1,4 @@
-"""Four experts on four devices, one of which does not converge: `_slow_expert.py STEPS` prints what was measured as JSON.
+"""Four experts on four devices, one of which does not converge: `_slow_expert.py STEPS` prints measurements as JSON.
 
 Each row of an expert is `s exp(-u) + (1 - s) (u - 1)`. With `s = 0` its minimum is a step away; with `s = 1` it is at
 infinity, so that the solve takes all its steps. An array's shard on a device can be waited for on its own, which tells
@@ -49,7 +49,6 @@ def main(steps: int) -> None:
     def one(tables, offset):
         start = jnp.zeros(UNKNOWNS)
         solver = LevenbergMarquardt(1e-300, steps)
-        # Experts that can converge do so to rounding; the tolerance is for the one that cannot.
         found = least_squares(PointwiseResiduals(law), start, (tables, offset), solver=solver, throw=False)
         return found.value, found.iterations
 

@@ -138,8 +138,8 @@ def minimize(
         small = jnp.abs(predicted) <= jnp.maximum(solver.tolerance, 4 * rounding) * size
         ratio = (objective - there.objective) / jnp.where(predicted > 0, predicted, 1.0)
         finite = jnp.isfinite(there.objective) & jnp.all(jnp.isfinite(there.gradient))
-        # Where an unknown has lost its effect all at once, as that of a rate in exp(-rate t) does, the step was too long,
-        # whatever it gained: there is no way back from there.
+        # Where an unknown loses its effect all at once, as a rate in exp(-rate t) does, the step was too long, whatever
+        # it gained: there is no way back from there.
         kept = jnp.all(jnp.diag(there.gram) >= VANISHING**2 * jnp.diag(gram))
         good = finite & kept & (ratio > 1e-4)
         done = small | (good & (measure_cosine(there) <= solver.tolerance)) | ~jnp.isfinite(objective)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .contractions import contract, sum_curvature, sum_squares
+from .contractions import sum_curvature, sum_slopes, sum_squares
 from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Progress, Quadratic, find_scale, judge, minimize
 
 
@@ -143,14 +143,8 @@ def _attach(function, problem, held, weights, scale, ridge, shape, finite):
     double = weights.dtype
 
     def gradient(function, problem):
-        terms = jax.vmap(contract)(problem.tables, problem.offset, weights.reshape(shape))
-
-        def pull(values):
-            rows, back = jax.vjp(function, values)
-            return back(rows)[0]
-
-        slopes = jax.vmap(jax.vmap(pull))(terms)
-        total = jnp.einsum("kpt,kptn->kn", slopes, problem.tables).ravel().astype(double)
+        each = jax.vmap(lambda *block: sum_slopes(function, *block))
+        total = each(problem.tables, problem.offset, weights.reshape(shape)).ravel()
         missed = problem.matrix @ weights - problem.data
         return total + problem.matrix.T @ missed + ridge**2 * weights
 

@@ -85,18 +85,64 @@ def sum_curvature(
     **Returns:** `(unknown, unknown)`, in the precision of `value`.
     """
 
-    def half(at):
-        return 0.5 * jnp.sum(jnp.ravel(function(at)) ** 2)
-
-    parts = _split(tables), _split(contract(tables, offset, value))
+    terms = contract(tables, offset, value)
+    parts = _split(tables), _split(bend(function, terms)[1])
 
     def add(number):
-        own, terms = (jax.lax.dynamic_index_in_dim(part, number, keepdims=False) for part in parts)
-        inner = jnp.einsum("ptu,pun->ptn", jax.vmap(jax.hessian(half))(terms), own)
+        own, curvature = (jax.lax.dynamic_index_in_dim(part, number, keepdims=False) for part in parts)
+        inner = jnp.einsum("ptu,pun->ptn", curvature, own)
         return jnp.einsum("an,am->nm", *(x.reshape(-1, len(value)).astype(value.dtype) for x in (own, inner)))
 
     # By number, and not over the parts themselves: under `vmap` those would be copied to bring their axis to the front.
     return jnp.sum(jax.lax.map(add, jnp.arange(len(parts[0]))), axis=0)
+
+
+def sum_slopes(
+    function: Callable[[Float[Array, " term"]], Array],
+    tables: Float[Array, "point term unknown"],
+    offset: Float[Array, "point term"],
+    value: Float[Array, " unknown"],
+) -> Float[Array, " unknown"]:
+    """The gradient of half the sum of squares, to be differentiated once with respect to all but `value`.
+
+    The slope at a point is written with its derivative, `q(t) + S (t - t_held)`, so that differentiation evaluates
+    nothing twice: what `sum_curvature` found is found here again by the compiler.
+
+    **Arguments:**
+
+    - `function`, `tables`, `offset`, `value`: as for `sum_squares`; the function may be differentiated, too.
+
+    **Returns:** `(unknown,)`, in the precision of `value`.
+    """
+    terms = contract(tables, offset, value)
+    held = jax.lax.stop_gradient(terms)
+    slopes, curvature = bend(function, held)
+    change = jnp.einsum("ptu,pu->pt", jax.lax.stop_gradient(curvature), terms - held)
+    return jnp.einsum("pt,ptn->n", slopes + change, tables).astype(value.dtype)
+
+
+def bend(
+    function: Callable[[Float[Array, " term"]], Array], terms: Float[Array, "point term"]
+) -> tuple[Float[Array, "point term"], Float[Array, "point term term"]]:
+    """First and second derivatives of half the sum of squares at each point with respect to the terms there.
+
+    **Arguments:**
+
+    - `function`: the terms at a point `(term,)` to the rows there.
+    - `terms`: `(point, term)`.
+
+    **Returns:** `(point, term)` and `(point, term, term)`.
+    """
+
+    def half(at):
+        return 0.5 * jnp.sum(jnp.ravel(function(at)) ** 2)
+
+    def twice(at):
+        slope = jax.grad(half)(at)
+        return slope, slope
+
+    curvature, slopes = jax.vmap(jax.jacfwd(twice, has_aux=True))(terms)
+    return slopes, curvature
 
 
 def _differentiate(function, at) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .contractions import contract, sum_curvature, sum_squares
+from .contractions import contract, sum_curvature, sum_slopes, sum_squares
 from .levenberg_marquardt import Quadratic
 
 
@@ -145,23 +145,21 @@ class PointwiseResiduals(AbstractResiduals):
 
     def gradient(self, value, args):
         """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
-        return self.pull(value, args, None)
+        return sum_slopes(self.function, *args, value)
 
     def hessian(self, value, args):
         """See `AbstractResiduals.hessian`; `value` is `(unknown,)`."""
         return sum_curvature(self.function, *args, value)
 
     def pull(self, value, args, held):
-        """See `AbstractResiduals.pull`; `value` is `(unknown,)`; without `held` the slopes are those of `args`."""
+        """See `AbstractResiduals.pull`; `value` is `(unknown,)`."""
 
         def at(terms, fixed):
             _, back = jax.vjp(self._at, fixed)
             return back(self._at(terms))[0]
 
-        tables = args[0] if held is None else held[0]
-        terms = self._terms(value, args)
-        slopes = jax.vmap(at)(terms, terms if held is None else self._terms(value, held))
-        return jnp.einsum("pt,ptn->n", slopes, tables).astype(value.dtype)
+        slopes = jax.vmap(at)(self._terms(value, args), self._terms(value, held))
+        return jnp.einsum("pt,ptn->n", slopes, held[0]).astype(value.dtype)
 
     def _at(self, terms):
         return jnp.atleast_1d(self.function(terms))

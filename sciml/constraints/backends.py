@@ -99,4 +99,4 @@ class Jaxopt(AbstractBackend):
 def _report(value, count, done) -> Progress:
     nothing = jnp.zeros((), value.dtype)
     here = Quadratic(nothing, jnp.zeros_like(value), jnp.zeros((len(value),) * 2, value.dtype))
-    return Progress(value, here, nothing, nothing, jnp.asarray(count), done)
+    return Progress(value, here, jnp.ones_like(value), nothing, nothing, jnp.asarray(count), done)

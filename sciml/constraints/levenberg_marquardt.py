@@ -6,9 +6,9 @@ without notice where the Gram matrix is ill-conditioned. What is here is plain J
 `shard_map` and `pmap`, without a collective in its loop. It sees a problem only by its objective, gradient and Gram
 matrix, each computed once a trial; rows and Jacobian are never kept from one trial to the next.
 
-With `D` the root of the diagonal of the Gram matrix `G`, a trial solves `(D^-1 G D^-1 + mu) D s = -D^-1 g` by the
-factors of Cholesky; `mu` follows the ratio of what a step gained to what was predicted. Under `vmap` a problem that is
-done is held while others go on.
+With `D` the root of the diagonal of the Gram matrix `G`, or the largest it was on the way, a trial solves
+`(D^-1 G D^-1 + mu) D s = -D^-1 g` by the factors of Cholesky; `mu` follows the ratio of what a step gained to what was
+predicted. Under `vmap` a problem that is done is held while others go on.
 
 **Reference:** Madsen, Nielsen, Tingleff, "Methods for non-linear least squares problems", 2004, for the damping.
 """
@@ -88,6 +88,7 @@ class Progress(NamedTuple):
 
     - `value`: the unknowns `(unknown,)`.
     - `here`: the problem there.
+    - `scale`: the longest that each column of the Jacobian has been, `(unknown,)`.
     - `damping`, `growth`: of the next trial, scalars.
     - `count`: trials, a scalar.
     - `done`: whether it converged, a scalar.
@@ -95,6 +96,7 @@ class Progress(NamedTuple):
 
     value: Float[Array, " unknown"]
     here: Quadratic
+    scale: Float[Array, " unknown"]
     damping: Float[Array, ""]
     growth: Float[Array, ""]
     count: Int[Array, ""]
@@ -121,7 +123,7 @@ def minimize(
 
     def advance(state: Progress) -> Progress:
         objective, gradient, gram = state.here
-        scale = find_scale(gram)
+        scale = state.scale
         scaled = gram / scale[:, None] / scale[None]
         factor = jnp.linalg.cholesky(scaled + state.damping * identity)
         step = -jax.scipy.linalg.cho_solve((factor, True), gradient / scale) / scale
@@ -141,7 +143,8 @@ def minimize(
             lambda new, old: jnp.where(good, new, old), (trial, there), (state.value, state.here)
         )
         growth = jnp.where(good, 2.0, 2 * state.growth)
-        return Progress(value, here, jnp.clip(damping, 1e-15, 1e15), growth, state.count + 1, done)
+        scale = jnp.maximum(scale, find_scale(here.gram))
+        return Progress(value, here, scale, jnp.clip(damping, 1e-15, 1e15), growth, state.count + 1, done)
 
     here = expand(initial)
     start = measure_cosine(here) <= solver.tolerance
@@ -149,6 +152,7 @@ def minimize(
     state = Progress(
         jnp.where(start, initial, initial),
         here,
+        find_scale(here.gram),
         jnp.where(start, solver.damping, solver.damping).astype(initial.dtype),
         jnp.where(start, 2.0, 2.0).astype(initial.dtype),
         jnp.where(start, 0, 0),

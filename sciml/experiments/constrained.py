@@ -42,9 +42,9 @@ class AbstractConstraintExperiment(AbstractExperiment):
     """An experiment in which a network proposes a solution, or a basis of one, and a law judges it.
 
     A subclass is a frozen dataclass with at least the fields `seed`, `method`, `points`, `frames`, `refinement`,
-    `horizon`, `until`, `partition`, `jumps`, `split`, `network` and `training`; it says what the law is. Training is on
-    `points` per axis and `frames` times up to `horizon`; the test on `refinement` times as many, up to `until`, where
-    the network still runs on a grid as fine as in training and its output is interpolated.
+    `horizon`, `until`, `partition`, `jumps`, `regularization`, `split`, `network` and `training`; it says what the law
+    is. Training is on `points` per axis and `frames` times up to `horizon`; the test on `refinement` times as many, up
+    to `until`, where the network still runs on a grid as fine as in training and its output is interpolated.
     """
 
     measured_on: ClassVar[str] = (
@@ -111,13 +111,14 @@ class AbstractConstraintExperiment(AbstractExperiment):
         problem = self.pose(self.points * refinement, self.times(refinement, until))
         return SpaceTimeGrid(problem.calculus, problem.times, accuracy=2, clock=self.clock())
 
-    def build(self, network: Callable, domain: SpaceTimeGrid):
+    def build(self, network: Callable, domain: SpaceTimeGrid, regularization: float = 1e-6) -> Callable:
         """The method's layer around a network; see `build_layer`.
 
         **Arguments:**
 
         - `network`: the network.
         - `domain`: where.
+        - `regularization`: of the weights.
 
         **Returns:** a function from a start to a field.
         """
@@ -129,6 +130,7 @@ class AbstractConstraintExperiment(AbstractExperiment):
             partition=self.partition,
             elapsed=self.elapsed,
             jumps=self.jumps,
+            regularization=regularization,
         )
 
     def make_network(self, domain: SpaceTimeGrid) -> nn.FNO:
@@ -241,7 +243,8 @@ class AbstractConstraintExperiment(AbstractExperiment):
 
         @eqx.filter_jit
         def predict(network, start):
-            field = self.build(Interpolated(network, coarse, domain), domain)(start, throw=False)
+            finer = Interpolated(network, coarse, domain)
+            field = self.build(finer, domain, self.regularization)(start, throw=False)
             return field.value, field.certificate
 
         values, certificates, seconds = [], [], []

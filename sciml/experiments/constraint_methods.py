@@ -127,6 +127,7 @@ def build_layer(
     partition: tuple[int, ...],
     elapsed: bool,
     jumps: float,
+    regularization: float,
 ) -> Callable:
     """The layer of a method around a network.
 
@@ -142,6 +143,7 @@ def build_layer(
     - `partition`: the boxes of experts, time first.
     - `elapsed`: whether the equation is weighed by the time since the start, as `NonDimensional` explains.
     - `jumps`: the weight of jumps between coupled experts.
+    - `regularization`: of the weights, but for published methods, which have their own.
 
     **Returns:** a function from a start `(channel, *space)` to a `ConstrainedField`.
     """
@@ -153,7 +155,7 @@ def build_layer(
             start=WeightedStart(),
             walls=WeightedWalls(),
             scaling=PublishedRows(),
-            regularization=1e-4,
+            regularization=1e-4,  # theirs
         )
     else:
         constraint = HardConstraint(
@@ -163,6 +165,7 @@ def build_layer(
             start=LiftedStart(),
             walls=DiscretizedWalls(),
             scaling=NonDimensional(elapsed=elapsed, jumps=jumps, slopes=jumps),
+            regularization=regularization,
         )
     if method in ONE_FIELD:
         return SoftConstraint(constraint)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from ..constraints import SpaceTimeGrid
 from ..constraints.terms import difference_weights
 
-NEIGHBORS = 4
+NEIGHBORS = 6
 
 
 class Interpolated(eqx.Module):
@@ -33,7 +33,7 @@ class Interpolated(eqx.Module):
     fine: SpaceTimeGrid
 
     def __call__(self, inputs: Float[Array, "in_channel time *space"]) -> Float[Array, "out time *space"]:
-        """Run on the coarse grid, and interpolate by cubics along each axis.
+        """Run on the coarse grid, and interpolate by polynomials along each axis.
 
         **Arguments:**
 
@@ -52,7 +52,7 @@ class Interpolated(eqx.Module):
 
 
 def interpolation_matrix(source: SpaceTimeGrid, target: SpaceTimeGrid, axis: int) -> np.ndarray:
-    """The matrix from values along an axis of one grid to those of another, by local cubics.
+    """The matrix from values along an axis of one grid to another's, by polynomials through the nearest points.
 
     **Arguments:**
 

@@ -87,7 +87,7 @@ def solve_blocks(
     result, smallest, cosine = judge(progress)
     objective, _, gram = progress.here
     finite = jnp.isfinite(objective) & jnp.all(jnp.isfinite(gram))
-    found = _attach(function, problem, held, progress.value, find_scale(gram), ridge, initial.shape, finite)
+    found = _attach(function, problem, held, progress.value, gram, ridge, initial.shape, finite)
     return BlockSolution(
         found.astype(problem.tables.dtype), objective, cosine, smallest, progress.count, result
     )
@@ -138,7 +138,7 @@ def _minimize(held_function, held, initial, *, solver, ridge) -> Progress:
     return minimize(expand, jax.lax.stop_gradient(initial).ravel().astype(double), solver)
 
 
-def _attach(function, problem, held, weights, scale, ridge, shape, finite):
+def _attach(function, problem, held, weights, gram, ridge, shape, finite):
     """The weights, with the derivative of a minimum: `-H^-1` times that of the gradient."""
     double = weights.dtype
 
@@ -151,8 +151,8 @@ def _attach(function, problem, held, weights, scale, ridge, shape, finite):
     held_function = jax.lax.stop_gradient(function)
     each = jax.vmap(lambda *block: sum_curvature(held_function, *block))
     blocks = each(held.tables, held.offset, weights.reshape(shape))
-    hessian = jax.scipy.linalg.block_diag(*blocks) + (held.matrix.T @ held.matrix).astype(double)
-    hessian = hessian + ridge**2 * jnp.eye(len(weights), dtype=double)
+    hessian = gram + jax.scipy.linalg.block_diag(*blocks)
+    scale = find_scale(gram)
     scaled = jnp.where(finite, hessian / scale[:, None] / scale[None], jnp.eye(len(weights), dtype=double))
     step = jnp.linalg.solve(jax.lax.stop_gradient(scaled), gradient(function, problem) / scale) / scale
     held_step = jax.lax.stop_gradient(step)

@@ -13,11 +13,60 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-LINEAR = {"add", "sub", "neg", "add_any", "copy", "copy_p", "convert_element_type", "mul", "div", "stop_gradient"}
-POINTWISE = set(
-    "integer_pow pow square sqrt rsqrt cbrt exp exp2 log log1p expm1 sin cos tan asin acos atan atan2 sinh cosh tanh "
-    "logistic abs sign max min select_n erf erfc clamp gt lt ge le eq ne and or not is_finite".split()
-)
+LINEAR = {
+    "add",
+    "sub",
+    "neg",
+    "add_any",
+    "copy",
+    "copy_p",
+    "convert_element_type",
+    "mul",
+    "div",
+    "stop_gradient",
+}
+POINTWISE = {
+    "integer_pow",
+    "pow",
+    "square",
+    "sqrt",
+    "rsqrt",
+    "cbrt",
+    "exp",
+    "exp2",
+    "log",
+    "log1p",
+    "expm1",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "atan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "logistic",
+    "abs",
+    "sign",
+    "max",
+    "min",
+    "select_n",
+    "erf",
+    "erfc",
+    "clamp",
+    "gt",
+    "lt",
+    "ge",
+    "le",
+    "eq",
+    "ne",
+    "and",
+    "or",
+    "not",
+    "is_finite",
+}
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "custom_jvp_call": "call_jaxpr"}
 
 
@@ -28,7 +77,9 @@ class Dependence(NamedTuple):
     pairs: np.ndarray
 
 
-def find_curved(function: Callable[[Float[Array, " term"]], Array], terms: Any) -> tuple[tuple[int, ...], ...]:
+def find_curved(
+    function: Callable[[Float[Array, " term"]], Array], terms: Any
+) -> tuple[tuple[int, ...], ...]:
     """Pairs of terms in which a function may have a second derivative, each row headed by one that all share.
 
     **Arguments:**
@@ -36,8 +87,7 @@ def find_curved(function: Callable[[Float[Array, " term"]], Array], terms: Any) 
     - `function`: the terms `(term,)` to rows of any shape.
     - `terms`: their shape and precision.
 
-    **Returns:** rows `(head, other, ...)`. Every pair is in one row, that of a term with itself as the head alone; a row
-    may hold more than it must.
+    **Returns:** rows `(head, other, ...)`. Each pair is the head and an other of one row, or twice the head.
     """
     count = terms.shape[0]
     closed = jax.make_jaxpr(function)(terms)
@@ -112,6 +162,8 @@ def _find_move(name, equation):
         return lambda arrays, lead: arrays[0][(slice(None),) * lead + cut]
     if name in ("squeeze", "reshape", "expand_dims"):
         return lambda arrays, lead: arrays[0].reshape(arrays[0].shape[:lead] + shape)
+    if name == "stack":
+        return lambda arrays, lead: np.stack(arrays, axis=given["axis"] + lead)
     if name == "concatenate":
         return lambda arrays, lead: np.concatenate(arrays, axis=given["dimension"] + lead)
     if name == "broadcast_in_dim" and len(equation.invars) == 1:

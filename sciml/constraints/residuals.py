@@ -56,8 +56,8 @@ class AbstractResiduals(eqx.Module):
         """
 
     @abc.abstractmethod
-    def hessian(self, value: Float[Array, " unknown"], args: PyTree) -> Float[Array, "unknown unknown"]:
-        """The second derivative of the objective, `J^T J + sum_i r_i d2 r_i`.
+    def curvature(self, value: Float[Array, " unknown"], args: PyTree) -> Float[Array, "unknown unknown"]:
+        """What the second derivative of the objective has beyond `J^T J`: `sum_i r_i d2 r_i`.
 
         **Arguments:**
 
@@ -111,9 +111,10 @@ class FunctionResiduals(AbstractResiduals):
         rows, back = jax.vjp(lambda v: self.rows(v, args), value)
         return back(rows)[0]
 
-    def hessian(self, value, args):
-        """See `AbstractResiduals.hessian`; `value` is `(unknown,)`."""
-        return jax.jacfwd(lambda v: self.gradient(v, args))(value)
+    def curvature(self, value, args):
+        """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
+        rows = self.rows(value, args)
+        return jax.jacfwd(lambda v: jax.vjp(lambda u: self.rows(u, args), v)[1](rows)[0])(value)
 
     def pull(self, value, args, held):
         """See `AbstractResiduals.pull`; `value` is `(unknown,)`."""
@@ -147,8 +148,8 @@ class PointwiseResiduals(AbstractResiduals):
         """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
         return sum_slopes(self.function, *args, value)
 
-    def hessian(self, value, args):
-        """See `AbstractResiduals.hessian`; `value` is `(unknown,)`."""
+    def curvature(self, value, args):
+        """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
         return sum_curvature(self.function, *args, value)
 
     def pull(self, value, args, held):

@@ -87,7 +87,8 @@ class SpaceTimeGrid(eqx.Module):
         self.calculus = calculus
         self.times = tuple(float(t) for t in np.asarray(times))
         self.accuracy = accuracy
-        self.clock = Clock(self.times[0], self.times[-1] - self.times[0]) if clock is None else clock
+        clock = Clock(self.times[0], self.times[-1] - self.times[0]) if clock is None else clock
+        self.clock = Clock(*(float(number) for number in clock))
 
     def __check_init__(self):
         if not hasattr(self.calculus, "grid"):

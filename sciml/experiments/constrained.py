@@ -75,10 +75,6 @@ class AbstractConstraintExperiment(AbstractExperiment):
         """The method."""
         return self.method
 
-    def clock(self) -> Clock:
-        """The time coordinate of the networks, 1 at the end of the training's horizon."""
-        return Clock(0.0, self.horizon, self.power)
-
     def times(self, refinement: int, until: float) -> np.ndarray:
         """Times that are even on the clock.
 
@@ -98,18 +94,24 @@ class AbstractConstraintExperiment(AbstractExperiment):
         """The problem on the grid and times of the test."""
         return self.pose(self.points * self.refinement, self.times(self.refinement, self.until))
 
-    def domain(self, refinement: int, until: float) -> SpaceTimeGrid:
-        """A grid in space and time.
+    def training_domain(self) -> SpaceTimeGrid:
+        """Where the method is trained."""
+        return self._domain(self.points, self.times(1, self.horizon))
 
-        **Arguments:**
+    def test_domains(self) -> tuple[SpaceTimeGrid, SpaceTimeGrid]:
+        """Where the network runs in the test, and where the constraint is solved.
 
-        - `refinement`: how many times finer than that of the training.
-        - `until`: the last time.
-
-        **Returns:** the grid.
+        The first has the shape of the training's grid. For a test beyond the horizon its times reach as far as the
+        test's: the network proposes a basis for the whole of the time, whatever that is, as it did in training, and the
+        law, which knows of seconds, finds other weights.
         """
-        problem = self.pose(self.points * refinement, self.times(refinement, until))
-        return SpaceTimeGrid(problem.calculus, problem.times, accuracy=2, clock=self.clock())
+        times = self.times(self.refinement, self.until)
+        fine = self._domain(self.points * self.refinement, times)
+        return self._domain(self.points, fine.clock.ticks(times[-1], self.frames)), fine
+
+    def _domain(self, points: int, times: np.ndarray) -> SpaceTimeGrid:
+        clock = Clock(0.0, float(times[-1]), self.power)
+        return SpaceTimeGrid(self.pose(points, times).calculus, times, accuracy=2, clock=clock)
 
     def build(self, network: Callable, domain: SpaceTimeGrid, regularization: float = 1e-6) -> Callable:
         """The method's layer around a network; see `build_layer`.
@@ -133,16 +135,9 @@ class AbstractConstraintExperiment(AbstractExperiment):
             regularization=regularization,
         )
 
-    def make_network(self, domain: SpaceTimeGrid) -> nn.FNO:
-        """The network with its initial weights, which do not depend on the grid.
-
-        **Arguments:**
-
-        - `domain`: where it is to work, as fine as in training.
-
-        **Returns:** the network.
-        """
-        return self.network.build(domain, 1, self.method, ticks=self.frames - 1, seed=self.seed)
+    def make_network(self) -> nn.FNO:
+        """The network with its initial weights."""
+        return self.network.build(self.training_domain(), 1, self.method, seed=self.seed)
 
     def generate(self, file, *, overwrite=False, progress=True):
         """Write the solutions as one file; see `AbstractExperiment.generate`."""
@@ -157,11 +152,11 @@ class AbstractConstraintExperiment(AbstractExperiment):
             return
         with jax.enable_x64(True):
             parts = self._load(folder, data, progress)
-            domain = self.domain(1, self.horizon)
+            domain = self.training_domain()
             samples = jnp.asarray(self._coarsen(parts["train"].values), float)
             steps = max(1, round(self.training.steps * PACE[self.method]))
             result = training.fit(
-                self.make_network(domain),
+                self.make_network(),
                 self._make_loss(domain),
                 training.Batches(samples, self.training.batch_size, seed=self.seed),
                 optimizer=self.training.optimizer(steps),
@@ -189,8 +184,7 @@ class AbstractConstraintExperiment(AbstractExperiment):
                 mean = parts["train"].values.mean(axis=0)
                 predictions, numbers = np.broadcast_to(mean, test.shape), {}
             else:
-                longer = self.domain(1, self.until)
-                network = training.load_model(folder / "last.eqx", self.make_network(longer))
+                network = training.load_model(folder / "last.eqx", self.make_network())
                 predictions, numbers = self._predict(network, test)
                 numbers["parameters"] = nn.count_parameters(network)
         times = self.times(self.refinement, self.until)
@@ -238,8 +232,7 @@ class AbstractConstraintExperiment(AbstractExperiment):
         return loss
 
     def _predict(self, network, test):
-        domain = self.domain(self.refinement, self.until)
-        coarse = self.domain(1, self.until)
+        coarse, domain = self.test_domains()
 
         @eqx.filter_jit
         def predict(network, start):

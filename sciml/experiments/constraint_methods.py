@@ -60,24 +60,21 @@ class ConstraintNetwork:
     depth: int = 3
     """Layers."""
 
-    def build(self, domain: SpaceTimeGrid, channels: int, method: str, *, ticks: int, seed: int) -> nn.FNO:
+    def build(self, domain: SpaceTimeGrid, channels: int, method: str, *, seed: int) -> nn.FNO:
         """The network with its initial weights.
-
-        The time axis is continued to 5/4 of the training's, however long the time, so that the network is the same
-        operator on all of them.
 
         **Arguments:**
 
         - `domain`: where it is to work.
-        - `ticks`: steps of its times in the duration of the clock.
         - `channels`: of the unknown.
         - `method`: one of `Method`.
         - `seed`: of the weights.
 
         **Returns:** `(in_channel, time, *space) -> (basis * channel, time, *space)`.
         """
+        # From the first time to the last are `count - 1` steps: continued to 5/4 of them.
         count = len(domain.times)
-        extra = ticks + ticks // 4 - count
+        extra = max((count - 1) // 4 - 1, 0)
         return nn.FNO(
             len(domain.shape),
             domain.count_inputs(channels),
@@ -86,7 +83,7 @@ class ConstraintNetwork:
             modes=self.modes,
             depth=self.depth,
             periodic=domain.periodic,
-            padding=(max(extra - 0.5, 0.0) / count, *[0.25] * len(domain.space)),
+            padding=(max(extra - 0.5, 0) / count, *[0.25] * len(domain.space)),
             residual=True,
             unroll=self.depth,
             key=jax.random.key(seed),

@@ -48,31 +48,32 @@ def test_the_training_sees_the_test_grid_coarsened():
     """Every second time, means of cells between walls, every second node of a periodic axis."""
     for name in ("diffusion-sorption-constraint", "burgers1d-constraint"):
         experiment = find_experiment(name).sized("smoke")
-        coarse, fine = (experiment.domain(r, experiment.horizon) for r in (1, 2))
+        coarse, fine = experiment.test_domains()
         t, x = np.meshgrid(*fine.axes, indexing="ij")
         seen = experiment._coarsen((t + x)[None, :, None])[0, :, 0]
         t, x = np.meshgrid(*coarse.axes, indexing="ij")
         assert np.allclose(seen, t + x)
 
 
-def test_beyond_the_horizon_the_network_is_the_same():
-    """The axis of time is longer, its ticks are as far apart, and its continuation ends where it did."""
+def test_beyond_the_horizon_the_network_sees_the_whole_time():
     experiment = dataclasses.replace(find_experiment("diffusion-sorption-constraint")(), horizon=400.0)
-    trained, longer = (experiment.domain(1, until) for until in (400.0, 500.0))
+    trained, (coarse, fine) = experiment.training_domain(), experiment.test_domains()
     assert trained.times[-1] == pytest.approx(400.0)
-    assert 500.0 <= longer.times[-1] < 510.0
-    assert np.allclose(np.diff(longer.clock(np.asarray(longer.times))), 1 / 32)
-    lengths = [
-        len(domain.times) + np.ceil(experiment.make_network(domain).padding[0] * len(domain.times))
-        for domain in (trained, longer)
-    ]
-    assert lengths == [40, 40]
+    assert 500.0 <= fine.times[-1] < 510.0
+    assert coarse.times[-1] == pytest.approx(fine.times[-1])
+    assert coarse.shape == trained.shape
+    for domain in (trained, coarse, fine):
+        clock = domain.clock(np.asarray(domain.times))
+        assert np.allclose(np.diff(clock), 1 / (len(clock) - 1))
+    assert np.isin(
+        np.round(trained.times, 6), np.round(fine.times, 6)
+    ).all()  # the test includes the training's times
 
 
 @pytest.mark.parametrize("name", ["diffusion-sorption-constraint", "burgers1d-constraint"])
 def test_interpolation_is_exact_on_polynomials_and_of_order_six_on_waves(name):
     experiment = find_experiment(name)()
-    coarse, fine = (experiment.domain(r, experiment.horizon) for r in (1, 2))
+    coarse, fine = experiment.test_domains()
     for axis in (0, 1):
         here, there = coarse.axes[axis], fine.axes[axis]
         if axis == 0:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .contractions import contract, sum_curvature, sum_squares
+from .contractions import sum_curvature, sum_slopes, sum_squares
 from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Progress, Quadratic, find_scale, judge, minimize
 
 
@@ -87,7 +87,7 @@ def solve_blocks(
     result, smallest, cosine = judge(progress)
     objective, _, gram = progress.here
     finite = jnp.isfinite(objective) & jnp.all(jnp.isfinite(gram))
-    found = _attach(function, problem, held, progress.value, find_scale(gram), ridge, initial.shape, finite)
+    found = _attach(function, problem, held, progress.value, gram, ridge, initial.shape, finite)
     return BlockSolution(
         found.astype(problem.tables.dtype), objective, cosine, smallest, progress.count, result
     )
@@ -138,27 +138,21 @@ def _minimize(held_function, held, initial, *, solver, ridge) -> Progress:
     return minimize(expand, jax.lax.stop_gradient(initial).ravel().astype(double), solver)
 
 
-def _attach(function, problem, held, weights, scale, ridge, shape, finite):
+def _attach(function, problem, held, weights, gram, ridge, shape, finite):
     """The weights, with the derivative of a minimum: `-H^-1` times that of the gradient."""
     double = weights.dtype
 
     def gradient(function, problem):
-        terms = jax.vmap(contract)(problem.tables, problem.offset, weights.reshape(shape))
-
-        def pull(values):
-            rows, back = jax.vjp(function, values)
-            return back(rows)[0]
-
-        slopes = jax.vmap(jax.vmap(pull))(terms)
-        total = jnp.einsum("kpt,kptn->kn", slopes, problem.tables).ravel().astype(double)
+        each = jax.vmap(lambda *block: sum_slopes(function, *block))
+        total = each(problem.tables, problem.offset, weights.reshape(shape)).ravel()
         missed = problem.matrix @ weights - problem.data
         return total + problem.matrix.T @ missed + ridge**2 * weights
 
     held_function = jax.lax.stop_gradient(function)
     each = jax.vmap(lambda *block: sum_curvature(held_function, *block))
     blocks = each(held.tables, held.offset, weights.reshape(shape))
-    hessian = jax.scipy.linalg.block_diag(*blocks) + (held.matrix.T @ held.matrix).astype(double)
-    hessian = hessian + ridge**2 * jnp.eye(len(weights), dtype=double)
+    hessian = gram + jax.scipy.linalg.block_diag(*blocks)
+    scale = find_scale(gram)
     scaled = jnp.where(finite, hessian / scale[:, None] / scale[None], jnp.eye(len(weights), dtype=double))
     step = jnp.linalg.solve(jax.lax.stop_gradient(scaled), gradient(function, problem) / scale) / scale
     held_step = jax.lax.stop_gradient(step)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .levenberg_marquardt import Quadratic
+from .nonlinearity import find_curved
 
 # What a sum is split into, the first that divides it: enough parts to keep a part in the cache.
 PARTS = (20, 16, 10, 8, 5, 4, 3, 2)
@@ -76,7 +77,10 @@ def sum_curvature(
     offset: Float[Array, "point term"],
     value: Float[Array, " unknown"],
 ) -> Float[Array, "unknown unknown"]:
-    """The Hessian of half the sum of squares.
+    """What the Hessian of half the sum of squares has beyond the Gram matrix, `sum_i r_i d2 r_i`.
+
+    It takes one product of long matrices for each term that all others with a second derivative meet; of most laws
+    that is one.
 
     **Arguments:**
 
@@ -84,19 +88,70 @@ def sum_curvature(
 
     **Returns:** `(unknown, unknown)`, in the precision of `value`.
     """
-
-    def half(at):
-        return 0.5 * jnp.sum(jnp.ravel(function(at)) ** 2)
-
-    parts = _split(tables), _split(contract(tables, offset, value))
+    terms = contract(tables, offset, value)
+    curved = find_curved(function, jax.ShapeDtypeStruct(terms.shape[1:], terms.dtype))
+    if not curved:
+        return jnp.zeros((len(value),) * 2, value.dtype)
+    parts = _split(tables), _split(bend(function, terms)[2])
 
     def add(number):
-        own, terms = (jax.lax.dynamic_index_in_dim(part, number, keepdims=False) for part in parts)
-        inner = jnp.einsum("ptu,pun->ptn", jax.vmap(jax.hessian(half))(terms), own)
-        return jnp.einsum("an,am->nm", *(x.reshape(-1, len(value)).astype(value.dtype) for x in (own, inner)))
+        own, bent = (jax.lax.dynamic_index_in_dim(part, number, keepdims=False) for part in parts)
+        total = jnp.zeros((len(value),) * 2, value.dtype)
+        for head, *others in curved:
+            inner = 0.5 * bent[:, head, head, None] * own[:, head]
+            inner = inner + sum(bent[:, head, other, None] * own[:, other] for other in others)
+            total = total + own[:, head].astype(value.dtype).T @ inner.astype(value.dtype)
+        return total
 
     # By number, and not over the parts themselves: under `vmap` those would be copied to bring their axis to the front.
-    return jnp.sum(jax.lax.map(add, jnp.arange(len(parts[0]))), axis=0)
+    total = jnp.sum(jax.lax.map(add, jnp.arange(len(parts[0]))), axis=0)
+    return total + total.T
+
+
+def sum_slopes(
+    function: Callable[[Float[Array, " term"]], Array],
+    tables: Float[Array, "point term unknown"],
+    offset: Float[Array, "point term"],
+    value: Float[Array, " unknown"],
+) -> Float[Array, " unknown"]:
+    """The gradient of half the sum of squares, to be differentiated once with respect to all but `value`.
+
+    The slope at a point is written with its derivative, `q(t) + S (t - t_held)`, so that differentiation evaluates
+    nothing twice: what `sum_curvature` found is found here again by the compiler.
+
+    **Arguments:**
+
+    - `function`, `tables`, `offset`, `value`: as for `sum_squares`; the function may be differentiated, too.
+
+    **Returns:** `(unknown,)`, in the precision of `value`.
+    """
+    terms = contract(tables, offset, value)
+    held = jax.lax.stop_gradient(terms)
+    slopes, square, bent = bend(function, held)
+    change = jnp.einsum("ptu,pu->pt", jax.lax.stop_gradient(square + bent), terms - held)
+    return jnp.einsum("pt,ptn->n", slopes + change, tables).astype(value.dtype)
+
+
+def bend(
+    function: Callable[[Float[Array, " term"]], Array], terms: Float[Array, "point term"]
+) -> tuple[Float[Array, "point term"], Float[Array, "point term term"], Float[Array, "point term term"]]:
+    """Derivatives of half the sum of squares at each point with respect to the terms there.
+
+    **Arguments:**
+
+    - `function`: the terms at a point `(term,)` to the rows there.
+    - `terms`: `(point, term)`.
+
+    **Returns:** the first `(point, term)`, and the second in two parts `(point, term, term)`: the square of the slopes,
+    and what the rows' own second derivatives add.
+    """
+
+    def at(here):
+        rows, slopes = _differentiate(function, here)
+        bent = jax.hessian(lambda there: rows @ jnp.ravel(function(there)))(here)
+        return rows @ slopes, slopes.T @ slopes, bent
+
+    return jax.vmap(at)(terms)
 
 
 def _differentiate(function, at) -> tuple[Array, Array]:

@@ -24,6 +24,7 @@ class AbstractDerivative(eqx.Module):
         self,
         residuals: AbstractResiduals,
         value: Float[Array, " unknown"],
+        gram: Float[Array, "unknown unknown"],
         args: PyTree,
         constant: tuple[Array, Array] | None,
         ridge: float,
@@ -35,6 +36,7 @@ class AbstractDerivative(eqx.Module):
 
         - `residuals`: the rows.
         - `value`: the minimum `(unknown,)`.
+        - `gram`: `J^T J` of all rows there, `(unknown, unknown)`.
         - `args`: what the rows depend on.
         - `constant`: a matrix `(row, unknown)` and a right side `(row,)` of linear rows, or None.
         - `ridge`: the weight of the unknowns as rows.
@@ -51,12 +53,12 @@ class ExactDerivative(AbstractDerivative):
     multiple of the identity that makes it solvable is added; the solve's result says so.
     """
 
-    def attach(self, residuals, value, args, constant, ridge, finite):
+    def attach(self, residuals, value, gram, args, constant, ridge, finite):
         """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
-        held, held_constant = jax.lax.stop_gradient((args, constant))
-        matrix = residuals.hessian(value, held).astype(value.dtype)
+        held = jax.lax.stop_gradient(args)
+        matrix = gram + residuals.curvature(value, held).astype(value.dtype)
         gradient = residuals.gradient(value, args).astype(value.dtype)
-        return _step(value, matrix, gradient, constant, held_constant, ridge, finite)
+        return _step(value, matrix, gradient, constant, ridge, finite)
 
 
 class GaussNewtonDerivative(AbstractDerivative):
@@ -66,38 +68,36 @@ class GaussNewtonDerivative(AbstractDerivative):
     elsewhere: `benchmarks/least_squares.py` measures the cosine to the exact derivative.
     """
 
-    def attach(self, residuals, value, args, constant, ridge, finite):
+    def attach(self, residuals, value, gram, args, constant, ridge, finite):
         """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
         held, held_constant = jax.lax.stop_gradient((args, constant))
-        matrix = residuals.expand(value, held).gram.astype(value.dtype)
         pull = residuals.pull(value, args, held).astype(value.dtype)
         if constant is not None:
             # The slopes of constant rows are held, too.
             constant = (held_constant[0], constant[1] - (constant[0] - held_constant[0]) @ value)
-        return _step(value, matrix, pull, constant, held_constant, ridge, finite)
+        return _step(value, gram, pull, constant, ridge, finite)
 
 
 class StopGradient(AbstractDerivative):
     """None: what the minimum depends on is taken for constant. It costs nothing and may mislead training altogether."""
 
-    def attach(self, residuals, value, args, constant, ridge, finite):
+    def attach(self, residuals, value, gram, args, constant, ridge, finite):
         """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
         return jax.lax.stop_gradient(value)
 
 
-def _step(value, matrix, gradient, constant, held, ridge, finite) -> Array:
+def _step(value, matrix, gradient, constant, ridge, finite) -> Array:
     if constant is not None:
-        square = held[0].astype(value.dtype)
-        matrix = matrix + square.T @ square
         gradient = gradient + (constant[0].T @ (constant[0] @ value - constant[1])).astype(value.dtype)
     identity = jnp.eye(len(value), dtype=value.dtype)
     gradient = gradient + ridge**2 * value
-    matrix = jnp.where(finite, matrix + ridge**2 * identity, identity)
+    matrix = jnp.where(finite, matrix, identity)
     scale = find_scale(jnp.abs(matrix))
     scaled = matrix / scale[:, None] / scale[None]
-    least = jnp.min(jnp.abs(jnp.linalg.eigvalsh(scaled)))
+    # Cholesky's factors tell at once what the least eigenvalue would take long to: whether it is above the floor.
     floor = 10 * jnp.finfo(value.dtype).eps * len(value)
-    scaled = scaled + jnp.where(least > floor, 0.0, 2 * floor) * identity
+    sound = jnp.all(jnp.isfinite(jnp.linalg.cholesky(scaled - floor * identity)))
+    scaled = scaled + jnp.where(sound, 0.0, 2 * floor) * identity
     scaled, scale = jax.lax.stop_gradient((scaled, scale))
     step = jnp.linalg.solve(scaled, gradient / scale) / scale
     held_step = jax.lax.stop_gradient(step)

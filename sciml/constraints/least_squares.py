@@ -87,7 +87,9 @@ def least_squares(
         progress = minimize(expand, start, solver)
     result, smallest, cosine = judge(progress)
     finite = jnp.isfinite(progress.here.objective) & jnp.all(jnp.isfinite(progress.here.gram))
-    value = derivative.attach(residuals, progress.value, args, constant, regularization, finite)
+    value = derivative.attach(
+        residuals, progress.value, progress.here.gram, args, constant, regularization, finite
+    )
     value = value.astype(initial.dtype)
     if throw:
         value = result.error_if(value, result != RESULTS.successful)

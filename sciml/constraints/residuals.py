@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .contractions import contract, sum_curvature, sum_squares
+from .contractions import contract, sum_curvature, sum_slopes, sum_squares
 from .levenberg_marquardt import Quadratic
 
 
@@ -56,8 +56,8 @@ class AbstractResiduals(eqx.Module):
         """
 
     @abc.abstractmethod
-    def hessian(self, value: Float[Array, " unknown"], args: PyTree) -> Float[Array, "unknown unknown"]:
-        """The second derivative of the objective, `J^T J + sum_i r_i d2 r_i`.
+    def curvature(self, value: Float[Array, " unknown"], args: PyTree) -> Float[Array, "unknown unknown"]:
+        """What the second derivative of the objective has beyond `J^T J`: `sum_i r_i d2 r_i`.
 
         **Arguments:**
 
@@ -111,9 +111,10 @@ class FunctionResiduals(AbstractResiduals):
         rows, back = jax.vjp(lambda v: self.rows(v, args), value)
         return back(rows)[0]
 
-    def hessian(self, value, args):
-        """See `AbstractResiduals.hessian`; `value` is `(unknown,)`."""
-        return jax.jacfwd(lambda v: self.gradient(v, args))(value)
+    def curvature(self, value, args):
+        """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
+        rows = self.rows(value, args)
+        return jax.jacfwd(lambda v: jax.vjp(lambda u: self.rows(u, args), v)[1](rows)[0])(value)
 
     def pull(self, value, args, held):
         """See `AbstractResiduals.pull`; `value` is `(unknown,)`."""
@@ -145,23 +146,21 @@ class PointwiseResiduals(AbstractResiduals):
 
     def gradient(self, value, args):
         """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
-        return self.pull(value, args, None)
+        return sum_slopes(self.function, *args, value)
 
-    def hessian(self, value, args):
-        """See `AbstractResiduals.hessian`; `value` is `(unknown,)`."""
+    def curvature(self, value, args):
+        """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
         return sum_curvature(self.function, *args, value)
 
     def pull(self, value, args, held):
-        """See `AbstractResiduals.pull`; `value` is `(unknown,)`; without `held` the slopes are those of `args`."""
+        """See `AbstractResiduals.pull`; `value` is `(unknown,)`."""
 
         def at(terms, fixed):
             _, back = jax.vjp(self._at, fixed)
             return back(self._at(terms))[0]
 
-        tables = args[0] if held is None else held[0]
-        terms = self._terms(value, args)
-        slopes = jax.vmap(at)(terms, terms if held is None else self._terms(value, held))
-        return jnp.einsum("pt,ptn->n", slopes, tables).astype(value.dtype)
+        slopes = jax.vmap(at)(self._terms(value, args), self._terms(value, held))
+        return jnp.einsum("pt,ptn->n", slopes, held[0]).astype(value.dtype)
 
     def _at(self, terms):
         return jnp.atleast_1d(self.function(terms))

@@ -14,7 +14,7 @@ import jax
 from benchmarks._claims import record_claim
 from benchmarks._results import write_results
 from benchmarks._session import ROOT
-from sciml.experiments.base import find_experiment
+from sciml.experiments.base import find_experiment, fingerprint
 from sciml.experiments.runs import read_config, read_table, write_config
 
 NAME = "diffusion-sorption-constraint"
@@ -109,7 +109,7 @@ def _train(folder, size, method, seed, **settings):
         jax.clear_caches()  # as a user's first run has it: nothing compiled yet
         experiment.train(run, resume=(run / "fit.json").is_file(), progress=False)
         experiment.evaluate(run, progress=False)
-    elif read_config(run)[0] != experiment:
+    elif fingerprint(read_config(run)[0]) != fingerprint(experiment):
         raise RuntimeError(f"{run} holds a run with other settings. Move it away.")
     numbers = {row["metric"]: float(row["value"]) for row in read_table(run / "metrics.csv")}
     print(f"{method}, seed {seed}: error {numbers['error']:.4f}", flush=True)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from ..constraints import SpaceTimeGrid
 from ..constraints.terms import difference_weights
 
-NEIGHBORS = 6
+NEIGHBORS = 4
 
 
 class Interpolated(eqx.Module):

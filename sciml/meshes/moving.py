@@ -292,11 +292,13 @@ class _Within(eqx.Module):
     grid: Grid
 
     def __call__(self, x):
-        box = self.grid.box
-        inside = [
-            low + jnp.mod(along - low, high - low) if periodic else along
-            for along, low, high, periodic in zip(x, box.lower, box.upper, box.periodic)
-        ]
+        box, inside = self.grid.box, []
+        for along, low, high, periodic in zip(x, box.lower, box.upper, box.periodic):
+            if periodic:
+                # What is below by less than rounding is wrapped to the upper end, which is not inside.
+                wrapped = low + jnp.mod(along - low, high - low)
+                along = jnp.where(wrapped < high, wrapped, low)
+            inside.append(along)
         return self.function(jnp.stack(inside))
 
 

@@ -10,6 +10,7 @@ from sciml.constraints import Gate, HardConstraint, RejectedError, UniformPoints
 from .problems import BURGERS, make_network, make_start, periodic
 
 
+@pytest.mark.slow
 def test_it_tries_more_points_and_then_refuses():
     domain = periodic(16, 8)
     whole = HardConstraint(make_network(domain, 4), BURGERS, domain)

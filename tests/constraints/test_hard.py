@@ -107,6 +107,7 @@ def test_lifted_walls_are_met_exactly(walls):
     assert answer(loose, x).certificate.wall_violation > 1e-6
 
 
+@pytest.mark.slow
 def test_lifting_start_and_walls_together_needs_that_they_agree():
     domain = walled()
     layer = HardConstraint(make_network(domain), Burgers(0.1), domain, walls=LiftedWalls())
@@ -148,6 +149,7 @@ def test_coupling_closes_what_independent_experts_leave_open():
     assert own.objective < whole.objective  # more weights, and nothing that ties them
 
 
+@pytest.mark.slow
 def test_own_experts_solve_their_own_box():
     """Property: what happens in one box does not change another."""
     domain = periodic()
@@ -192,6 +194,7 @@ def test_the_gradient_is_that_of_finite_differences(name):
     assert jax.jit(jax.grad(score))(0.0) == pytest.approx(float(numerical), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_law_can_be_learned_through_the_layer():
     """The gradient in a parameter of the law, against finite differences."""
     domain = periodic(16, 8)

@@ -55,6 +55,7 @@ def test_the_equation_is_solved_to_rounding(name):
     assert float(certificate.variation) == pytest.approx(float(jnp.std(masses) / jnp.mean(masses)))
 
 
+@pytest.mark.slow
 def test_relaxation_alone_finds_the_same_mesh():
     """Exact: two methods for one equation."""
     density = ring(PROBLEMS["movement's ring"])
@@ -65,6 +66,7 @@ def test_relaxation_alone_finds_the_same_mesh():
     assert int(slow.certificate.iterations) > 3 * int(fast.certificate.iterations)
 
 
+@pytest.mark.slow
 def test_a_ring_across_the_seam_is_the_ring_moved():
     """Property: on a periodic box the mesh of a shifted density is the shifted mesh."""
     parameters = (10.0, 100.0, 0.2)

@@ -26,6 +26,7 @@ from sciml.meshes import (
 from sciml.meshes._moving_checks import check_solution
 from sciml.meshes.forms import ConservativeForm, PointwiseForm
 from sciml.meshes.motion import Motion
+from sciml.meshes.moving import _Within
 from sciml.pdes import (
     AbstractPDE,
     AdvectionDiffusion,
@@ -262,6 +263,8 @@ def test_a_function_is_asked_inside_the_box_only():
         inside = (x >= 0) & (x < 1)
         return jnp.where(inside, jnp.exp(-((jnp.minimum(x, 1 - x) / 0.1) ** 2) / 2), jnp.nan)
 
+    at = _Within(seam, LINE)(jnp.array([[-1e-18, 1.0, 1.25, -0.25]]))
+    np.testing.assert_allclose(at, seam(jnp.array([[0.0, 0.0, 0.25, 0.75]])))
     solution = evolve_moving(Heat(1e-2), LINE, seam, TIMES[:2])
     assert np.all(np.isfinite(solution.values))
     assert jnp.max(solution.values[0]) > 0.99

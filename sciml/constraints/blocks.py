@@ -6,21 +6,22 @@ over `w = (w_1, ..., w_K)`: few unknowns, very many rows, blocks that meet only 
 matrix of a block is summed over its points, that of the constant rows is made once, and a trial costs one evaluation of
 the residual and its slope.
 
-The loop, and why it is not a library's, is in `levenberg_marquardt.py`.
-
-The derivative is exact to first order, forward and reverse, by one Newton step at the end:
-`w = w* - H^-1 g(w*, data)`, where `H` is the full Hessian, held, and only `g` depends on the data.
+The solve and its derivative are those of `least_squares`; here it is only said what the rows of blocks are.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .contractions import sum_curvature, sum_slopes, sum_squares
-from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Progress, Quadratic, find_scale, judge, minimize
+from .contractions import contract, sum_curvature, sum_slopes, sum_squares
+from .implicit import AbstractDerivative, ExactDerivative, StopGradient
+from .least_squares import least_squares
+from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Quadratic
+from .residuals import AbstractResiduals
 
 
 class BlockProblem(NamedTuple):
@@ -61,6 +62,49 @@ class BlockSolution(NamedTuple):
     result: RESULTS
 
 
+class BlockResiduals(AbstractResiduals):
+    """The rows at the points of all blocks; `args` are the function, the tables and the offset of `BlockProblem`.
+
+    **Arguments:**
+
+    - `blocks`: how many blocks.
+    """
+
+    blocks: int = eqx.field(static=True)
+
+    def rows(self, value, args):
+        """See `AbstractResiduals.rows`; `value` is `(unknown,)`."""
+        function, *_ = args
+        return jax.vmap(jax.vmap(function))(self._each(contract, value, args)).ravel()
+
+    def expand(self, value, args):
+        """See `AbstractResiduals.expand`; `value` is `(unknown,)`."""
+        function, *_ = args
+        objective, gradient, gram = self._each(lambda *block: sum_squares(function, *block), value, args)
+        return Quadratic(jnp.sum(objective), gradient.ravel(), jax.scipy.linalg.block_diag(*gram))
+
+    def gradient(self, value, args):
+        """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
+        function, *_ = args
+        return self._each(lambda *block: sum_slopes(function, *block), value, args).ravel()
+
+    def curvature(self, value, args):
+        """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
+        function, *_ = args
+        return jax.scipy.linalg.block_diag(
+            *self._each(lambda *block: sum_curvature(function, *block), value, args)
+        )
+
+    def pull(self, value, args, held):
+        """See `AbstractResiduals.pull`; `value` is `(unknown,)`."""
+        _, back = jax.vjp(lambda v: self.rows(v, held), value)
+        return back(self.rows(value, args))[0]
+
+    def _each(self, function, value, args):
+        _, tables, offset = args
+        return jax.vmap(function)(tables, offset, value.reshape(self.blocks, -1))
+
+
 def solve_blocks(
     function: Callable[[Float[Array, " term"]], Float[Array, " row"]],
     problem: BlockProblem,
@@ -82,15 +126,8 @@ def solve_blocks(
 
     **Returns:** the solution, `weights` `(block, basis)`. Nothing is raised: look at `result`.
     """
-    held_function, held = jax.lax.stop_gradient((function, problem))
-    progress = _minimize(held_function, held, initial, solver=solver, ridge=ridge)
-    result, smallest, cosine = judge(progress)
-    objective, _, gram = progress.here
-    finite = jnp.isfinite(objective) & jnp.all(jnp.isfinite(gram))
-    found = _attach(function, problem, held, progress.value, gram, ridge, initial.shape, finite)
-    return BlockSolution(
-        found.astype(problem.tables.dtype), objective, cosine, smallest, progress.count, result
-    )
+    found = _solve(function, problem, initial, solver, ridge, ExactDerivative())
+    return found._replace(weights=found.weights.astype(problem.tables.dtype))
 
 
 def guess_blocks(
@@ -110,52 +147,26 @@ def guess_blocks(
 
     **Returns:** weights `(block, basis)`; the first ones where no finite ones were found.
     """
-    function, problem = jax.lax.stop_gradient((function, problem))
-    weights = _minimize(function, problem, initial, solver=solver, ridge=ridge).value
-    found = weights.reshape(initial.shape).astype(initial.dtype)
+    found = _solve(function, problem, initial, solver, ridge, StopGradient()).weights
     return jnp.where(jnp.all(jnp.isfinite(found)), found, initial)
 
 
-def _minimize(held_function, held, initial, *, solver, ridge) -> Progress:
-    shape = initial.shape
-    double = jnp.promote_types(held.tables.dtype, jnp.result_type(float))
-    square = (held.matrix.T @ held.matrix).astype(double)
-    side = (held.matrix.T @ held.data).astype(double)
-    constant = 0.5 * jnp.sum(held.data.astype(double) ** 2)
-    identity = jnp.eye(square.shape[0], dtype=double)
-
-    def expand(weights):
-        """Objective, gradient and Gram matrix."""
-        each = jax.vmap(lambda *block: sum_squares(held_function, *block))
-        points, slopes, blocks = each(held.tables, held.offset, weights.reshape(shape))
-        gram = square + jax.scipy.linalg.block_diag(*blocks) + ridge**2 * identity
-        pull = square @ weights - side
-        gradient = slopes.ravel() + pull + ridge**2 * weights
-        linear = 0.5 * weights @ (square @ weights) - weights @ side + constant
-        objective = jnp.sum(points) + linear + 0.5 * ridge**2 * jnp.sum(weights**2)
-        return Quadratic(objective, gradient, gram)
-
-    return minimize(expand, jax.lax.stop_gradient(initial).ravel().astype(double), solver)
-
-
-def _attach(function, problem, held, weights, gram, ridge, shape, finite):
-    """The weights, with the derivative of a minimum: `-H^-1` times that of the gradient."""
-    double = weights.dtype
-
-    def gradient(function, problem):
-        each = jax.vmap(lambda *block: sum_slopes(function, *block))
-        total = each(problem.tables, problem.offset, weights.reshape(shape)).ravel()
-        missed = problem.matrix @ weights - problem.data
-        return total + problem.matrix.T @ missed + ridge**2 * weights
-
-    held_function = jax.lax.stop_gradient(function)
-    each = jax.vmap(lambda *block: sum_curvature(held_function, *block))
-    blocks = each(held.tables, held.offset, weights.reshape(shape))
-    hessian = gram + jax.scipy.linalg.block_diag(*blocks)
-    scale = find_scale(gram)
-    scaled = jnp.where(finite, hessian / scale[:, None] / scale[None], jnp.eye(len(weights), dtype=double))
-    step = jnp.linalg.solve(jax.lax.stop_gradient(scaled), gradient(function, problem) / scale) / scale
-    held_step = jax.lax.stop_gradient(step)
-    # The step itself is taken, too, where it is small enough to be Newton's last: it squares what error is left.
-    last = jnp.linalg.norm(held_step * scale) <= 1e-3 * jnp.linalg.norm(weights * scale)
-    return (weights - (step - held_step) - jnp.where(last, held_step, 0.0)).reshape(shape)
+def _solve(function, problem, initial, solver, ridge, derivative: AbstractDerivative) -> BlockSolution:
+    found = least_squares(
+        BlockResiduals(len(initial)),
+        jax.lax.stop_gradient(initial).ravel(),
+        (function, problem.tables, problem.offset),
+        constant=(problem.matrix, problem.data),
+        solver=solver,
+        derivative=derivative,
+        regularization=ridge,
+        throw=False,
+    )
+    return BlockSolution(
+        found.value.reshape(initial.shape),
+        found.objective,
+        found.gradient_norm,
+        found.smallest_eigenvalue,
+        found.iterations,
+        found.result,
+    )

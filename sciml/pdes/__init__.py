@@ -29,8 +29,10 @@ from .law import (
     describe,
     evaluate_rate,
 )
+from .nagumo import Nagumo
 from .navier_stokes import DiagonalForcing, NavierStokes
 from .spectral import Spectral
+from .spots import Spots
 
 __all__ = [
     "AbstractBoundary",
@@ -55,6 +57,7 @@ __all__ = [
     "Grid",
     "Heat",
     "KuramotoSivashinsky",
+    "Nagumo",
     "NavierStokes",
     "Neumann",
     "Outflow",
@@ -62,6 +65,7 @@ __all__ = [
     "PeriodicGaussian",
     "Robin",
     "Spectral",
+    "Spots",
     "SumOfGaussians",
     "UniformConstant",
     "VectorBurgers",

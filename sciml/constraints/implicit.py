@@ -65,8 +65,8 @@ class GaussNewtonDerivative(AbstractDerivative):
     """As if the residual were zero at the minimum: `-(J^T J)^-1 J^T dr`, which spares second derivatives.
 
     It is exact where the rows vanish, and off by as much as they do not. Of a basis far from the solution it may point
-    elsewhere: `benchmarks/least_squares.py` measures the cosine to the exact derivative, 0.3 to 0.7 with its basis of
-    waves.
+    elsewhere: `benchmarks/least_squares_gradients.py` measures the cosine to the exact derivative, 0.3 to 0.7
+    with its basis of waves.
     """
 
     def attach(self, residuals, value, gram, args, constant, ridge, finite):

@@ -112,6 +112,11 @@ def make_partition(counts: tuple[int, ...], domain: SpaceTimeGrid) -> Partition:
     across an interface.
     """
     counts = tuple(counts)
+    if not isinstance(domain, SpaceTimeGrid):
+        raise ValueError(
+            f"Experts share a grid, which they cut into boxes; got {type(domain).__name__}. Take a SpaceTimeGrid, or "
+            f"one HardConstraint on all points."
+        )
     if len(counts) != len(domain.shape) or any(not isinstance(k, int) or k < 1 for k in counts):
         raise ValueError(
             f"A partition needs one number of boxes for time and for each space axis, {len(domain.shape)} here, such "

@@ -344,17 +344,13 @@ def answer(
     channels, linear = residual.terms.channels, residual.terms.linear
     tables, offset = (partition.split(x) for x in (system.tables, system.offset))
     # The terms are those the solve saw; only the weight of the row is replaced, by one without position.
-    duration = domain.times[-1] - domain.times[0]
     terms = offset + jnp.einsum("kptn,kn->kpt", tables, weights)
-    plain = terms.at[..., linear].set(duration / scales.field)
+    plain = terms.at[..., linear].set(domain.duration / scales.field)
     size = jax.vmap(jax.vmap(residual))(plain)
-    still = domain.tabulate(
-        residual.terms,
-        jnp.zeros((0, domain.shape[0], channels, *domain.space), start.dtype),
-        jnp.broadcast_to(start, (domain.shape[0], *start.shape)),
-        scales.equation,
-        conditioned=constraint.walls.conditioned,
-    )[1]
+    nothing = domain.propose_nothing(start)
+    lift = domain.hold(start, nothing)
+    conditioned = constraint.walls.conditioned
+    _, still = domain.tabulate(residual.terms, nothing, lift, scales.equation, conditioned=conditioned)
     start_miss = _violation(system.start, partition, weights)
     wall_miss = _violation(system.walls, partition, weights)
     jumps = [
@@ -393,15 +389,10 @@ def answer(
         for jump, face in zip(jumps, interfaces, strict=True)
     ]
     loss = scales.reduce(misses)
-    shape = (domain.shape[0], *domain.space, channels)
-
-    def to_field(values):
-        return jnp.moveaxis(partition.join(values).reshape(shape), -1, 1)
-
     return ConstrainedField(
-        to_field(terms[..., :channels]),
+        domain.arrange(partition.join(terms[..., :channels])),
         weights,
-        to_field(size),
+        domain.arrange(partition.join(size)),
         loss,
         jax.lax.stop_gradient(certificate),
     )

@@ -25,6 +25,9 @@ _EXPERIMENTS = {
     "moons-ffjord": ("sciml.experiments.moons", "Moons"),
     "ring-mover": ("sciml.experiments.movers", "RingMover"),
     "burgers2d-mover": ("sciml.experiments.movers", "Burgers2DMover"),
+    "burgers2d-mmpde": ("sciml.experiments.moving_problems", "Burgers2DMoving"),
+    "front-mmpde": ("sciml.experiments.moving_problems", "FrontMoving"),
+    "gray-scott-mmpde": ("sciml.experiments.moving_problems", "GrayScottMoving"),
     "diffusion-sorption-constraint": ("sciml.experiments.constrained_problems", "SorptionConstraint"),
     "navier-stokes-constraint": ("sciml.experiments.constrained_problems", "NavierStokesConstraint"),
     "burgers1d-constraint": ("sciml.experiments.constrained_problems", "BurgersConstraint"),
@@ -58,6 +61,26 @@ class Curve(NamedTuple):
         return self.file.replace(".csv", ".png")
 
 
+class Scatter(NamedTuple):
+    """One metric of runs against another, for `sciml compare` to draw.
+
+    **Arguments:**
+
+    - `x`, `y`: names of metrics in `metrics.csv`.
+    - `xlabel`, `ylabel`: what they are, with units.
+    """
+
+    x: str
+    y: str
+    xlabel: str
+    ylabel: str
+
+    @property
+    def picture(self) -> str:
+        """The name of the picture `sciml compare` makes."""
+        return f"{self.y}-{self.x}.png"
+
+
 class AbstractExperiment(abc.ABC):
     """One experiment: a frozen dataclass whose fields fix every number it will give.
 
@@ -69,6 +92,7 @@ class AbstractExperiment(abc.ABC):
     summary: ClassVar[str]
     measured_on: ClassVar[str]
     curve: ClassVar["Curve"]
+    scatters: ClassVar[tuple["Scatter", ...]] = ()
 
     @classmethod
     @abc.abstractmethod

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from .._optional import require
 from ..data import Trajectories
-from .base import Curve
+from .base import Curve, Scatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,6 +142,88 @@ def draw_curves_into(
     else:
         ax.legend()
     return ax
+
+
+def draw_scatter(points: dict[str, Sequence[tuple[float, float]]], scatter: Scatter) -> "Figure":
+    """One metric against another: a marker for each run, a color for each method, both axes logarithmic.
+
+    **Arguments:**
+
+    - `points`: by method, `(x, y)` of each run.
+    - `scatter`: what they are.
+
+    **Returns:** the figure.
+    """
+    pyplot = require("matplotlib.pyplot", extra="plots")
+    figure, ax = pyplot.subplots(figsize=(6.0, 4.0), layout="constrained")
+    for place, (method, pairs) in enumerate(points.items()):
+        x, y = zip(*sorted(pairs), strict=True)
+        marker = "osD^v"[place // 10 % 5]
+        ax.plot(x, y, marker=marker, linestyle="none", color=f"C{place % 10}", label=method, alpha=0.8)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel(scatter.xlabel)
+    ax.set_ylabel(scatter.ylabel)
+    ax.grid(alpha=0.3, which="both")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def draw_film(
+    film: dict[str, Float[np.ndarray, "..."]], label: str, *, times: Float[np.ndarray, " time"]
+) -> "Figure":
+    """Truth, prediction with its nodes, and error at four times.
+
+    **Arguments:**
+
+    - `film`: `truth` and `found` `(time, rows, columns)`, `nodes` `(time, 2, *space)`, in the unit square.
+    - `label`: the method's name.
+    - `times`: of the frames, `(time,)`.
+
+    **Returns:** the figure.
+    """
+    pyplot = require("matplotlib.pyplot", extra="plots")
+    frames = np.linspace(0, len(film["truth"]) - 1, 4).astype(int)
+    figure, axes = pyplot.subplots(3, 4, figsize=(12.0, 9.0), layout="constrained")
+    for column, frame in zip(axes.T, frames, strict=True):
+        draw_frame(column, film, label, frame)
+        column[0].set_title(f"t = {times[frame]:.3g}")
+    return figure
+
+
+def draw_frame(axes: Sequence["Axes"], film: dict, label: str, frame: int) -> Sequence["Axes"]:
+    """Truth, prediction with its nodes, and error at one time, one below the other.
+
+    **Arguments:**
+
+    - `axes`: three matplotlib axes.
+    - `film`: as for `draw_film`, arrays `(time, ...)`.
+    - `label`: the method's name.
+    - `frame`: which.
+
+    **Returns:** the axes.
+    """
+    truth, found, (x, y) = (film[name][frame] for name in ("truth", "found", "nodes"))
+    low, high = float(np.min(film["truth"])), float(np.max(film["truth"]))
+    error = found - truth
+    bound = max(float(np.max(np.abs(film["found"] - film["truth"]))), 1e-12)
+    looks = (
+        (truth, {"vmin": low, "vmax": high, "cmap": "viridis"}, "truth"),
+        (found, {"vmin": low, "vmax": high, "cmap": "viridis"}, label),
+        (error, {"vmin": -bound, "vmax": bound, "cmap": "RdBu_r"}, "error"),
+    )
+    for ax, (image, look, name) in zip(axes, looks, strict=True):
+        drawn = ax.imshow(image.T, origin="lower", extent=(0, 1, 0, 1), **look)
+        ax.set_ylabel(name)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.figure.colorbar(drawn, ax=ax)
+    lines = {"color": "black", "linewidth": 0.3, "alpha": 0.6}
+    axes[1].plot(x, y, **lines)
+    axes[1].plot(x.T, y.T, **lines)
+    axes[1].set_xlim(0, 1)
+    axes[1].set_ylim(0, 1)
+    return axes
 
 
 def save(figure: "Figure", file: pathlib.Path) -> None:

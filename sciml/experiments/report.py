@@ -41,6 +41,19 @@ MEANINGS = {
     "converged": "share of solves that converged",
     "iterations": "iterations of a solve",
     "skipped": "training steps skipped, as not finite",
+    "one_step_error": "relative error of one step",
+    "one_step_floor": "that of the truth reconstructed from the nodes",
+    "one_step_node_mse": "mean square error of one step at the nodes",
+    "rollout_error": "relative error, mean over a rollout",
+    "last_error": "relative error after the rollout",
+    "rollout_floor": "that of the truth reconstructed from the nodes, mean over a rollout",
+    "rollout_node_mse": "mean square error at the nodes, mean over a rollout",
+    "invalid_meshes": "meshes that were not valid, and replaced by the one before",
+    "blown_up": "rollouts that blew up",
+    "nodes": "nodes per axis",
+    "step_seconds": "seconds per step of prediction",
+    "preparation_seconds": "seconds of making the samples",
+    "update_seconds": "seconds per optimizer step",
 }
 
 

@@ -16,6 +16,7 @@ from .data_free import DataFreeMover
 from .densities import AbstractDensity, Bell, Ring, Uniform, check_density
 from .errors import ErrorNorms, interpolation_error
 from .family import Family, describe_family
+from .following import Followed, Follower
 from .graph_solver import GraphStep, MovingMeshSolver
 from .gridded import GriddedDensity
 from .location import Location, locate, locate_triangles
@@ -31,6 +32,7 @@ from .monitors import (
 )
 from .mover import AbstractMover, Moved
 from .moving import MovingSolution, evolve_moving
+from .moving_state import MovingStep
 from .physics_loss import (
     AbstractResidual,
     AbstractSampling,
@@ -45,6 +47,7 @@ from .physics_loss import (
     published_loss,
     refine_last_layer,
 )
+from .planned import PlannedTransfer, plan_transfer
 from .plots import animate, draw_density, draw_mesh, draw_quality
 from .potentials import (
     AbstractPotential,
@@ -102,6 +105,8 @@ __all__ = [
     "Extent",
     "Family",
     "FieldBranch",
+    "Followed",
+    "Follower",
     "FunctionMonitor",
     "Gaussian",
     "GradientHessianMonitor",
@@ -123,8 +128,10 @@ __all__ = [
     "Moved",
     "MovingMeshSolver",
     "MovingSolution",
+    "MovingStep",
     "ParabolicRelaxation",
     "PhysicsLoss",
+    "PlannedTransfer",
     "PointCloud",
     "RelativeResidual",
     "Ring",
@@ -160,6 +167,7 @@ __all__ = [
     "locate_triangles",
     "make_samples",
     "move_through",
+    "plan_transfer",
     "published_loss",
     "read_mesh",
     "refine_last_layer",

@@ -68,7 +68,7 @@ class Linear(AbstractInterpolation):
 
     def evaluate(self, values, mesh, points):
         """See `AbstractInterpolation.evaluate` for shapes."""
-        return _blend(_extend(values, mesh), _find(mesh, points))
+        return _blend(_extend(values, mesh), find_place(mesh, points))
 
 
 class Cubic(AbstractInterpolation):
@@ -80,8 +80,8 @@ class Cubic(AbstractInterpolation):
 
     def evaluate(self, values, mesh, points):
         """See `AbstractInterpolation.evaluate` for shapes."""
-        grid, place = _grid(mesh), _find(mesh, points)
-        start, fitted = _count_points(place, grid), fit_patches(values, grid)
+        grid, place = _grid(mesh), find_place(mesh, points)
+        start, fitted = count_points(place, grid), fit_patches(values, grid)
         if isinstance(mesh, Grid):
             return open_patches(fitted, start, grid).evaluate()
         moves = mesh.coordinates - grid.coordinates.astype(mesh.vertices.dtype)
@@ -209,7 +209,7 @@ def _extend(values: Array, mesh: Grid | StructuredMesh) -> Array:
     return jnp.pad(values, [(0, 0), *seam], mode="wrap")
 
 
-def _find(mesh: Grid | StructuredMesh, points: Array) -> Location:
+def find_place(mesh: Grid | StructuredMesh, points: Array) -> Location:
     """Where points `(dim, point)` are among the nodes."""
     grid = _grid(mesh)
     if isinstance(mesh, StructuredMesh):
@@ -240,7 +240,7 @@ def _blend(nodes: Array, place: Location) -> Array:
     return jnp.sum(gather_corners(nodes, place.cell) * weights.astype(real_precision(nodes)), axis=1)
 
 
-def _count_points(place: Location, grid: Grid) -> Array:
+def count_points(place: Location, grid: Grid) -> Array:
     """From a place among the nodes to indices of the points, `(dim, point)`: a node on a wall is half an index away."""
     rows = []
     for cell, local, n, periodic in zip(place.cell, place.local, grid.shape, grid.box.periodic, strict=True):

@@ -1,4 +1,4 @@
-"""A network that works at half the resolution, on cells of points: cheaper where neighboring points say much the same."""
+"""A network that works at half the resolution, on cells of points: cheaper, and nothing is averaged away."""
 
 import equinox as eqx
 from jaxtyping import Array, Float

@@ -1,0 +1,517 @@
+"""Experiments about solvers on moving meshes: every method on the same data, judged against the same fine truth.
+
+The truth is on a fine grid. A method has a fraction of its nodes, fixed or moving, and may see of the truth what is at
+them. It is judged after reconstruction on the fine grid, over steps of its own.
+"""
+
+import abc
+import dataclasses
+import pathlib
+import statistics
+import time
+from typing import ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from .. import nn, training
+from ..data import evolve
+from ..meshes import (
+    Follower,
+    GraphStep,
+    MovingMeshSolver,
+    MovingStep,
+    uniform_mesh,
+)
+from ..pdes import AbstractCalculus, AbstractPDE, Grid
+from . import plots, report
+from .autoregressive import AbstractSurrogateExperiment
+from .base import Curve, Scatter, fingerprint
+from .moving_losses import BranchLoss, FixedLoss, MovingLoss, Unmoved
+from .moving_samples import sample_branches, sample_fixed, sample_moving
+from .moving_steps import (
+    AbstractStepper,
+    BranchStepper,
+    GridStepper,
+    MovingStepper,
+    record,
+    roll_beside,
+)
+from .runs import read_table, write_table
+from .surrogate import make_surrogate
+
+Method = Literal[
+    "moving",
+    "identity",
+    "published",
+    "published-identity",
+    "gnn",
+    "gnn-big",
+    "cnn",
+    "unet",
+    "fno",
+    "persistence",
+    "classical",
+]
+ON_GRIDS = ("cnn", "unet", "fno")
+BRANCHES = ("published", "published-identity")
+UNTRAINED = ("persistence", "classical")
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Sizes of the networks."""
+
+    width: int = 32
+    """Of the U-Net on cells of points; other networks on grids get as many parameters."""
+    levels: int = 2
+    """How often it halves the resolution."""
+    neighbors: int = 8
+    """How many nodes a node of a graph hears from."""
+    graph_width: int = 32
+    """Of a network of messages; the bigger one has as many parameters as two of them."""
+    graph_depth: int = 3
+    """Its layers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """How to train."""
+
+    steps: int = 1500
+    """Optimizer steps."""
+    batch_size: int = 4
+    """Windows per step."""
+    learning_rate: float = 2e-3
+    """The largest, reached after 5 % of the steps; then it falls as a cosine."""
+    clip: float = 1.0
+    """The largest gradient norm."""
+    noise: float = 0.003
+    """Added to the start of a window, over the size of the solution."""
+    unroll: int = 2
+    """How many of its own steps a method is trained on."""
+    round_trips: float = 0.1
+    """The share of steps that train the interpolations of the published form first."""
+
+
+class AbstractMovingExperiment(AbstractSurrogateExperiment):
+    """An experiment whose methods step a solution on moving or fixed nodes.
+
+    A subclass is a frozen dataclass with at least the fields `seed`, `method`, `nodes`, `split`, `networks`,
+    `optimization`, `rollout` and `judge_every`; it says what the problem is.
+    """
+
+    measured_on: ClassVar[str] = (
+        "test trajectories whose seeds were used for nothing else, against the fine truth; means over trajectories"
+    )
+    curve: ClassVar[Curve] = Curve(
+        "rollout.csv", "step", "error", "step", "relative error against the fine truth", logarithmic=True
+    )
+    scatters: ClassVar[tuple[Scatter, ...]] = (
+        Scatter("nodes", "rollout_error", "nodes per axis", "relative error, mean over the rollout"),
+        Scatter("step_seconds", "rollout_error", "seconds per step", "relative error, mean over the rollout"),
+    )
+
+    @abc.abstractmethod
+    def problem(self):
+        """The law, its fine grid, its starts and its times `(time,)`."""
+
+    @property
+    def label(self):
+        """The method and its nodes per axis."""
+        return f"{self.method}-{self.nodes}"
+
+    @property
+    def fine(self) -> Grid:
+        """The grid of the truth."""
+        return self.problem().calculus.grid
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the nodes."""
+        fine = self.fine
+        if any(n % self.nodes for n in fine.shape):
+            raise ValueError(
+                f"nodes={self.nodes} must divide the {fine.shape[0]} points of the truth; take one of "
+                f"{[k for k in range(8, fine.shape[0]) if fine.shape[0] % k == 0]}."
+            )
+        return Grid(fine.box, (self.nodes,) * fine.dimensions)
+
+    def follower(self) -> Follower:
+        """What moves the mesh."""
+        return Follower(self.grid)
+
+    def network(self):
+        """The method's model with its initial weights and no scales, a module; `None` for a method without."""
+        return self._build(np.ones((1, 2, len(self.channels()), 1, 1), np.float32))
+
+    def channels(self) -> tuple[str, ...]:
+        """The names of the solution's channels."""
+        return self.problem().law.channels
+
+    def train(self, folder, *, resume=False, data=None, progress=True):
+        """Train the method; see `AbstractExperiment.train`."""
+        began = time.perf_counter()
+        if self.method in UNTRAINED:
+            write_table(folder / "summary.csv", [{"metric": "training_seconds", "value": 0.0}])
+            return
+        parts = self._load(folder, data, progress)
+        samples = {part: self._sample(folder, part, parts[part].values) for part in ("train", "validation")}
+        model = self._build(samples["train"]["u"])
+        prepared = time.perf_counter() - began
+        seconds = 0.0
+        if self.method in BRANCHES:
+            first = self._fit(model, samples, folder / "round_trip", resume, progress, pretrain=True)
+            model, seconds = first.best, first.stats.run_seconds
+        result = self._fit(model, samples, folder, resume, progress, pretrain=False)
+        numbers = {
+            "training_seconds": seconds + result.stats.run_seconds,
+            "compile_seconds": result.stats.compile_seconds,
+            "preparation_seconds": prepared,
+            "update_seconds": result.stats.run_seconds / self.optimization.steps,
+        }
+        write_table(
+            folder / "summary.csv", [{"metric": name, "value": value} for name, value in numbers.items()]
+        )
+
+    def evaluate(self, folder, *, data=None, progress=True):
+        """Roll out beside the truth; see `AbstractExperiment.evaluate`."""
+        parts = self._load(folder, data, progress)
+        stepper = self._stepper(folder, parts)
+        numbers, curve = self._judge(stepper, parts["test"].values, self._size(parts["train"].values))
+        numbers |= _read_summary(folder)
+        model = getattr(stepper, "model", None)
+        numbers["parameters"] = 0 if self.method in UNTRAINED else nn.count_parameters(model)
+        rows = [
+            {"method": self.label, "seed": self.seed, "metric": metric, "value": value}
+            for metric, value in numbers.items()
+        ]
+        write_table(folder / "metrics.csv", rows)
+        write_table(
+            folder / "rollout.csv",
+            [
+                {"method": self.label, "seed": self.seed, "step": k + 1, "error": float(e), "floor": float(f)}
+                for k, (e, f) in enumerate(zip(curve[0], curve[1], strict=True))
+            ],
+        )
+        truth = parts["test"].values[0]
+        film = record(stepper, jnp.asarray(truth[0]), len(truth) - 1, self.judge_every)
+        thin = (slice(None), -1, *[slice(None, None, self.judge_every)] * self.fine.dimensions)
+        np.savez_compressed(
+            folder / "film.npz",
+            truth=truth[thin],
+            found=np.asarray(film[0], np.float32),
+            nodes=np.asarray(film[1], np.float32),
+        )
+        steps = np.arange(1, self.rollout + 1)
+        drawn = {self.label: [(steps, curve[0])], "reconstruction of the truth": [(steps, curve[1])]}
+        plots.save(plots.draw_curves(drawn, self.curve), folder / "rollout.png")
+        plots.save(
+            plots.draw_film(_read_film(folder), self.label, times=parts["test"].times), folder / "film.png"
+        )
+        report.write_report(folder, self, rows, ["rollout.png", "film.png"])
+
+    def _judge(self, stepper: AbstractStepper, values: np.ndarray, size: np.ndarray):
+        singles, rolls, invalid, lost = [], [], 0, []
+        count = values.shape[1]
+        every = self.judge_every
+        for frames in values:
+            for start in range(0, count - 1, 5):
+                pair = jnp.asarray(frames[start : start + 2])
+                singles.append(jax.tree.map(np.asarray, roll_beside(stepper, pair, size, every)))
+            for start in range(0, count - self.rollout, 10):
+                window = jnp.asarray(frames[start : start + self.rollout + 1])
+                rolls.append(jax.tree.map(np.asarray, roll_beside(stepper, window, size, every)))
+                bad = np.flatnonzero(~np.isfinite(rolls[-1].errors) | (rolls[-1].errors > 10))
+                if len(bad):
+                    lost.append(int(bad[0]) + 1)
+        single, roll = (jax.tree.map(lambda *x: np.stack(x), *found) for found in (singles, rolls))
+        invalid = int(np.sum(~single.valid) + np.sum(~roll.valid))
+        if lost:
+            print(
+                f"{self.label}: {len(lost)} of {len(rolls)} rollouts blew up, the first at step {min(lost)}. Errors "
+                "are those until then; train longer, with more noise or a longer unroll."
+            )
+        errors = np.where(np.isfinite(roll.errors), roll.errors, 10.0)
+        numbers = {
+            "one_step_error": float(np.mean(single.errors)),
+            "one_step_floor": float(np.mean(single.floors)),
+            "one_step_node_mse": float(np.mean(single.node_errors)),
+            "rollout_error": float(np.mean(errors)),
+            "last_error": float(np.mean(errors[:, -1])),
+            "rollout_floor": float(np.mean(roll.floors)),
+            "rollout_node_mse": float(np.mean(np.nan_to_num(roll.node_errors, nan=1e3))),
+            "invalid_meshes": invalid,
+            "blown_up": len(lost),
+            "nodes": self.nodes,
+            "step_seconds": _time_step(stepper, jnp.asarray(values[0][0])),
+        }
+        return numbers, (np.mean(errors, axis=0), np.mean(roll.floors, axis=0))
+
+    def _stepper(self, folder: pathlib.Path, parts) -> AbstractStepper:
+        grid, fine, problem = self.grid, self.fine, self.problem()
+        fourier = all(grid.box.periodic) and self._prefers_fourier(parts["validation"].values)
+        if self.method == "persistence":
+            return GridStepper(_stay, grid, fine, fourier)
+        if self.method == "classical":
+            times = jnp.asarray(problem.times[:2])
+            calculus = eqx.tree_at(lambda c: c.grid, problem.calculus, grid)
+            step = _Classical(problem.law, calculus, times)
+            return GridStepper(step, grid, fine, fourier)
+        file = folder / "best.eqx"
+        if not file.is_file():
+            raise ValueError(
+                f"{folder} holds no trained model yet (best.eqx). Go on with: sciml train {self.name} --resume {folder}"
+            )
+        coarse = sample_fixed(parts["train"].values[:1], fine, grid)["u"]
+        model = training.load_model(file, self._build(coarse))
+        if self.method == "moving":
+            return MovingStepper(model, self.follower(), fine)
+        if self.method in BRANCHES or self.method.startswith("gnn"):
+            return BranchStepper(model, self.follower() if self.method == "published" else None, grid, fine)
+        step = Unmoved(model, grid) if isinstance(model, MovingStep) else model
+        return GridStepper(step, grid, fine, fourier)
+
+    def _prefers_fourier(self, values: np.ndarray) -> bool:
+        """Whether a fixed grid's Fourier series is nearer to the truth than cubic interpolation, by validation."""
+        steppers = [GridStepper(_stay, self.grid, self.fine, fourier) for fourier in (False, True)]
+        size = self._size(values)
+        middle = values.shape[1] // 2
+        frames = [jnp.asarray(trajectory[[middle, -1]]) for trajectory in values]
+        cubic, series = (
+            np.mean([roll_beside(s, pair, size, self.judge_every).floors for pair in frames])
+            for s in steppers
+        )
+        return bool(series < cubic)
+
+    def _size(self, values: np.ndarray) -> np.ndarray:
+        """The standard deviation of each channel, `(channel,)`."""
+        return jnp.asarray(np.std(values, axis=(0, 1, *range(3, values.ndim)), dtype=np.float64), jnp.float32)
+
+    def _sample(self, folder: pathlib.Path, part: str, values: np.ndarray) -> dict[str, np.ndarray]:
+        """The samples of a method, cached beside the data."""
+        kind = "moving" if self.method == "moving" else "branch" if self.method == "published" else "fixed"
+        if kind == "fixed":
+            found = sample_fixed(values, self.fine, self.grid)
+            if self.method == "published-identity":
+                rest = np.asarray(uniform_mesh(self.grid).vertices, np.float32)
+                found["moved"] = np.broadcast_to(rest, (*found["u"].shape[:2], *rest.shape))
+            return found
+        fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in (*self.data_fields(), "nodes")}
+        cache = folder.parent / "data" / f"{self.name}-{kind}-{part}-{fingerprint(fixed)}.npz"
+        if not cache.is_file():
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            make = sample_moving if kind == "moving" else sample_branches
+            found = make(values, self.fine, self.follower())
+            partial = cache.with_suffix(".partial.npz")
+            np.savez(partial, **found)
+            partial.replace(cache)
+        with np.load(cache) as stored:
+            return {name: stored[name] for name in stored.files}
+
+    def _fit(self, model, samples, folder, resume, progress, *, pretrain: bool):
+        settings = self.optimization
+        steps = settings.steps
+        if self.method in BRANCHES:
+            trips = round(settings.round_trips * steps)
+            steps = max(1, trips) if pretrain else max(1, steps - trips)
+        loss = self._loss(samples["train"]["u"], pretrain)
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0, settings.learning_rate, max(1, steps // 20), max(2, steps)
+        )
+        length = max(2, settings.unroll + 1)
+        trajectories, frames = samples["validation"]["u"].shape[:2]
+        most = min(32, trajectories * (frames - length + 1))
+        validation = training.Windows(samples["validation"], length, most, seed=0)
+        held = [jax.tree.map(jnp.asarray, validation(step)) for step in range(4)]
+        quiet = eqx.tree_at(lambda x: x.noise, loss, 0.0)
+        measure = eqx.filter_jit(lambda candidate, batch: quiet(candidate, batch, key=jax.random.key(0)))
+        return training.fit(
+            model,
+            loss,
+            training.Windows(samples["train"], length, settings.batch_size, seed=self.seed),
+            optimizer=optax.adam(schedule),
+            steps=steps,
+            key=jax.random.key(self.seed + 1),
+            validate=lambda candidate: sum(measure(candidate, batch) for batch in held) / len(held),
+            validate_every=max(1, steps // 10),
+            clip=settings.clip,
+            folder=folder,
+            resume=resume,
+            configuration=dataclasses.asdict(self),
+            progress=progress,
+        )
+
+    def _loss(self, u: np.ndarray, pretrain: bool):
+        settings, grid = self.optimization, self.grid
+        if self.method == "moving":
+            return MovingLoss(grid, settings.noise, settings.unroll)
+        if self.method in BRANCHES or self.method.startswith("gnn"):
+            unroll = 0 if pretrain else settings.unroll
+            size, change = _scales(u)[:2]
+            return BranchLoss(grid, settings.noise, unroll, size, change)
+        return FixedLoss(grid, settings.noise, settings.unroll)
+
+    def _build(self, u: np.ndarray) -> eqx.Module:
+        grid, sizes = self.grid, self.networks
+        channels, dims = u.shape[2], grid.dimensions
+        key = jax.random.key(self.seed)
+        padding = tuple(nn.Padding.PERIODIC if wraps else nn.Padding.REFLECT for wraps in grid.box.periodic)
+        cells = 2**dims
+
+        def build_moving(width):
+            features = MovingStep.count_features(channels, dims)
+            return nn.Patched(
+                nn.UNet(
+                    dims,
+                    cells * features,
+                    cells * channels,
+                    width=width,
+                    levels=sizes.levels,
+                    padding=padding,
+                    key=key,
+                )
+            )
+
+        if self.method in ("moving", "identity"):
+            size, change, offset = _scales(u)
+            return MovingStep(build_moving(sizes.width), size, change, offset)
+        if self.method in ON_GRIDS:
+            wanted = nn.count_parameters(eqx.filter_eval_shape(build_moving, sizes.width))
+            build = {
+                "unet": lambda w: nn.Patched(
+                    nn.UNet(
+                        dims,
+                        cells * channels,
+                        cells * channels,
+                        width=w,
+                        levels=sizes.levels,
+                        padding=padding,
+                        key=key,
+                    )
+                ),
+                "cnn": lambda w: nn.Patched(
+                    nn.ConvNet(
+                        dims, cells * channels, cells * channels, width=w, depth=6, padding=padding, key=key
+                    )
+                ),
+                "fno": lambda w: nn.FNO(
+                    dims,
+                    channels,
+                    channels,
+                    width=w,
+                    modes=min(12, self.nodes // 2),
+                    depth=4,
+                    periodic=grid.box.periodic,
+                    residual=True,
+                    key=key,
+                ),
+            }[self.method]
+            return make_surrogate(build(nn.match_width(build, wanted)), u)
+        return self._build_graphs(channels, key)
+
+    def _build_graphs(self, channels: int, key) -> eqx.Module:
+        grid, sizes = self.grid, self.networks
+        dims = grid.dimensions
+        periods = tuple(
+            length if wraps else None
+            for length, wraps in zip(grid.box.lengths, grid.box.periodic, strict=True)
+        )
+        keys = jax.random.split(key, 5)
+
+        def build_branch(width, key):
+            return GraphStep(
+                channels,
+                dims,
+                grid.spacing[0],
+                neighbors=sizes.neighbors,
+                width=width,
+                depth=sizes.graph_depth,
+                periods=periods,
+                key=key,
+            )
+
+        def interpolation(key):
+            return nn.RelativeInterpolation(dims, neighbors=12, width=16, periods=periods, key=key)
+
+        both = MovingMeshSolver(
+            build_branch(sizes.graph_width, keys[0]),
+            build_branch(sizes.graph_width, keys[1]),
+            interpolation(keys[2]),
+            interpolation(keys[3]),
+            _Cut(nn.ConvNet(dims, channels, channels, width=8, depth=2, key=keys[4]), grid.shape),
+        )
+        if self.method in BRANCHES:
+            return both
+        width = sizes.graph_width
+        if self.method == "gnn-big":
+            width = nn.match_width(lambda w: build_branch(w, keys[0]), nn.count_parameters(both))
+        return _Single(build_branch(width, keys[0]))
+
+
+class _Cut(eqx.Module):
+    """The solution itself and a convolution of it, `(channel, node)` to the same."""
+
+    network: nn.ConvNet
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, u):
+        return u + self.network(u.reshape(len(u), *self.shape)).reshape(u.shape)
+
+
+class _Single(eqx.Module):
+    """One branch with a skip connection, called as two would be."""
+
+    branch: GraphStep
+
+    def __call__(self, u, nodes, moved):
+        return u + self.branch(u, nodes)
+
+
+class _Classical(eqx.Module):
+    """The law, solved on the method's own nodes."""
+
+    law: AbstractPDE
+    calculus: AbstractCalculus
+    times: jax.Array
+
+    def __call__(self, u):
+        return evolve(self.law, self.calculus, u, self.times)[0][-1]
+
+
+def _stay(u):
+    """Predict no change, `(channel, *space)`."""
+    return u
+
+
+def _scales(u: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Size, change and mean of each channel of `(trajectory, time, channel, *space)`."""
+    axes = (0, 1, *range(3, u.ndim))
+    change = np.sqrt(np.mean(np.diff(u, axis=1) ** 2, axis=axes, dtype=np.float64))
+    found = np.std(u, axis=axes, dtype=np.float64), change, np.mean(u, axis=axes, dtype=np.float64)
+    return tuple(jnp.asarray(x, jnp.float32) for x in found)
+
+
+def _time_step(stepper: AbstractStepper, start: jax.Array, repetitions: int = 5) -> float:
+    """Seconds of a step, the median, without compilation."""
+    step = eqx.filter_jit(lambda state: stepper.step(state))
+    state = jax.block_until_ready(eqx.filter_jit(stepper.start)(start))
+    jax.block_until_ready(step(state))
+    seconds = []
+    for _ in range(repetitions):
+        began = time.perf_counter()
+        state, _ = jax.block_until_ready(step(state))
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def _read_summary(folder: pathlib.Path) -> dict[str, float]:
+    return {row["metric"]: float(row["value"]) for row in read_table(folder / "summary.csv")}
+
+
+def _read_film(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "film.npz") as stored:
+        return {name: stored[name] for name in stored.files}

@@ -1,0 +1,163 @@
+"""Losses of steps: a method is fed its own predictions from a start with a little noise, so that rollouts stay near.
+
+All methods get the same noise and the same number of steps. Errors are divided by the size of the change of a frame.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..meshes import MovingMeshSolver, MovingStep, PlannedTransfer, StructuredMesh, uniform_mesh
+from ..pdes import Grid
+from .moving_steps import list_nodes
+from .surrogate import Surrogate
+
+Window = dict[str, Float[Array, "time ..."]]
+
+
+class _AbstractLoss(eqx.Module):
+    grid: Grid
+    noise: float
+    unroll: int = eqx.field(static=True)
+
+    def __call__(self, model, batch, *, key):
+        size = jax.tree.leaves(batch)[0].shape[0]
+        return jnp.mean(jax.vmap(lambda w, k: self.measure(model, w, k))(batch, jax.random.split(key, size)))
+
+    def disturb(self, u, size, key):
+        """Add noise, `(channel, *space)`."""
+        column = (-1,) + (1,) * (u.ndim - 1)
+        return u + self.noise * size.reshape(column) * jax.random.normal(key, u.shape, u.dtype)
+
+    def compare(self, found, truth, change):
+        """The mean square, over that of the change, a scalar."""
+        column = (-1,) + (1,) * (truth.ndim - 1)
+        return jnp.mean(((found - truth) / jax.lax.stop_gradient(change).reshape(column)) ** 2)
+
+
+class MovingLoss(_AbstractLoss):
+    """Of steps between moving meshes: onto the next mesh, and, for the mover to see, onto the same one.
+
+    **Arguments:**
+
+    - `grid`: of the meshes.
+    - `noise`: over the size of the solution.
+    - `unroll`: how many steps.
+    """
+
+    def measure(self, model: MovingStep, window: Window, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The loss of one window.
+
+        **Arguments:**
+
+        - `model`: the step.
+        - `window`: arrays of `sample_moving`, `(time, ...)`.
+        - `key`: of the noise.
+
+        **Returns:** a scalar.
+        """
+        meshes = [StructuredMesh(self.grid, vertices) for vertices in window["vertices"]]
+        u = self.disturb(window["u"][0], model.size, key)
+        stayed = model(u, meshes[0], meshes[0], u)
+        losses = [self.compare(stayed, window["ahead"][0], model.change)]
+        for k in range(self.unroll):
+            carried = PlannedTransfer(window["indices"][k], self.grid)(u)
+            u = model(u, meshes[k], meshes[k + 1], carried)
+            losses.append(self.compare(u, window["u"][k + 1], model.change))
+        return sum(losses) / len(losses)
+
+
+class FixedLoss(_AbstractLoss):
+    """Of steps on a fixed grid, by a surrogate or by `MovingStep` on the mesh that stays.
+
+    **Arguments:**
+
+    - `grid`: the grid.
+    - `noise`: over the size of the solution.
+    - `unroll`: how many steps.
+    """
+
+    def measure(self, model: MovingStep | Surrogate, window: Window, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The loss of one window.
+
+        **Arguments:**
+
+        - `model`: the step; a field `(channel, *space)` in, and out.
+        - `window`: arrays of `sample_fixed`, `(time, ...)`.
+        - `key`: of the noise.
+
+        **Returns:** a scalar.
+        """
+        step = Unmoved(model, self.grid) if isinstance(model, MovingStep) else model
+        u = self.disturb(window["u"][0], model.size, key)
+        losses = []
+        for k in range(self.unroll):
+            u = step(u)
+            losses.append(self.compare(u, window["u"][k + 1], model.change))
+        return sum(losses) / len(losses)
+
+
+class BranchLoss(_AbstractLoss):
+    """Of the published form: first the round trip between the meshes, then steps.
+
+    **Arguments:**
+
+    - `grid`: the grid.
+    - `noise`: over the size of the solution.
+    - `unroll`: how many steps; 0 for the round trip.
+    - `size`, `change`: those of the solution and of its change, `(channel,)`.
+    """
+
+    size: Float[Array, " channel"]
+    change: Float[Array, " channel"]
+
+    def measure(self, model: MovingMeshSolver, window: Window, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The loss of one window.
+
+        **Arguments:**
+
+        - `model`: the two branches.
+        - `window`: arrays of `sample_branches`, `(time, ...)`.
+        - `key`: of the noise.
+
+        **Returns:** a scalar.
+        """
+        nodes = list_nodes(self.grid)
+        shape = window["u"].shape[1:]
+        meshes = [StructuredMesh(self.grid, vertices) for vertices in window.get("moved", ())]
+        moved = [list_nodes(mesh) for mesh in meshes] or [nodes] * len(window["u"])
+        u = self.disturb(window["u"][0], self.size, key).reshape(shape[0], -1)
+        if self.unroll == 0:
+            found = model.round_trip(u, nodes, moved[0])
+            return self.compare(found.reshape(shape), window["u"][0], self.change)
+        losses = []
+        for k in range(self.unroll):
+            u = model(u, nodes, moved[k])
+            losses.append(self.compare(u.reshape(shape), window["u"][k + 1], self.change))
+        return sum(losses) / len(losses)
+
+
+class Unmoved(eqx.Module):
+    """A step between meshes, on one that does not move.
+
+    **Arguments:**
+
+    - `model`: the step.
+    - `grid`: the grid.
+    """
+
+    model: MovingStep
+    grid: Grid
+
+    def __call__(self, u: Float[Array, "channel *space"]) -> Float[Array, "channel *space"]:
+        """Step.
+
+        **Arguments:**
+
+        - `u`: the solution `(channel, *space)`.
+
+        **Returns:** one frame later, `(channel, *space)`.
+        """
+        mesh = uniform_mesh(self.grid)
+        return self.model(u, mesh, mesh, u)

@@ -1,0 +1,175 @@
+"""The problems of the moving-mesh experiments: many fronts, few fronts, and spots."""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ..pdes import (
+    AdvectionDiffusion,
+    Box,
+    Burgers,
+    FourierSeries,
+    GrayScott,
+    Grid,
+    Nagumo,
+    Spectral,
+    Spots,
+)
+from .moving import AbstractMovingExperiment, Method, Networks, Steps
+from .problem import Problem
+from .settings import Split
+
+LAPTOP = Split(train=80, validation=10, test=20)
+PAPER = Split(train=80, validation=20, test=100)
+TINY = Split(train=2, validation=1, test=1)
+_SMOKE = {
+    "points": 32,
+    "nodes": 16,
+    "frames": 7,
+    "split": TINY,
+    "rollout": 4,
+    "networks": Networks(width=4, levels=1, graph_width=4, graph_depth=1),
+    "optimization": Steps(steps=4, batch_size=2),
+}
+_PAPER = {
+    "split": PAPER,
+    "networks": Networks(width=64, neighbors=35, graph_width=128, graph_depth=6),
+    "optimization": Steps(steps=100_000, batch_size=6, learning_rate=6e-4),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Moving(AbstractMovingExperiment):
+    seed: int = 0
+    """Of the initial weights and the order of the batches."""
+    method: Method = "moving"
+    """`moving` keeps the solution on nodes that follow it, `identity` is its control; `published` is MM-PDE."""
+    nodes: int = 48
+    """Nodes per axis."""
+    points: int = 192
+    """Grid points of the truth per axis."""
+    frames: int = 31
+    """Times of a trajectory, the start counted."""
+    rollout: int = 20
+    """Steps that are judged in a row."""
+    judge_every: int = 3
+    """Errors are measured at every such point of the truth along each axis; odd, so that nodes are not favored."""
+    split: Split = LAPTOP
+    """How many trajectories for what."""
+    networks: Networks = Networks()
+    """Sizes of the networks."""
+    optimization: Steps = Steps()
+    """How to train."""
+
+    @classmethod
+    def sized(cls, size):
+        """See `AbstractExperiment.sized`."""
+        return cls(**{"smoke": _SMOKE, "laptop": {}, "paper": _PAPER}[size])
+
+    @classmethod
+    def data_fields(cls):
+        """See `AbstractExperiment.data_fields`."""
+        return ("points", "frames", "split")
+
+    def _fine(self) -> Grid:
+        return Grid(Box((0.0, 0.0), (1.0, 1.0)), (self.points, self.points))
+
+    def _times(self, horizon: float) -> np.ndarray:
+        return np.linspace(0.0, horizon, self.frames)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Burgers2DMoving(_Moving):
+    """Learn to step `u_t + u u_x + u u_y = nu lap u` from random Fourier series: steep fronts everywhere."""
+
+    name: ClassVar[str] = "burgers2d-mmpde"
+    summary: ClassVar[str] = "2-D Burgers with steep fronts: solvers on moving meshes against fixed ones"
+
+    viscosity: float = 2e-3
+    """nu."""
+    horizon: float = 0.6
+    """The last time."""
+    cutoff: int = 2
+    """The largest wavenumber of the starts."""
+
+    @classmethod
+    def data_fields(cls):
+        """See `AbstractExperiment.data_fields`."""
+        return (*super().data_fields(), "viscosity", "horizon", "cutoff")
+
+    def problem(self):
+        """See `AbstractMovingExperiment.problem`."""
+        return Problem(
+            Burgers(self.viscosity),
+            Spectral(self._fine()),
+            FourierSeries(cutoff=self.cutoff),
+            self._times(self.horizon),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrontMoving(_Moving):
+    """Learn to step a solution with few sharp features: growing discs, shrinking discs, or a ring that is carried."""
+
+    name: ClassVar[str] = "front-mmpde"
+    summary: ClassVar[str] = "few sharp features: solvers on moving meshes against fixed ones"
+
+    family: Literal["front", "allen-cahn", "ring"] = "front"
+    """Nagumo's fronts that advance, Allen and Cahn's that move by curvature, or a thin ring in a uniform flow."""
+    thickness: float = 1.1
+    """Of the fronts, `sqrt(D / r)`, in points of a truth of 192."""
+
+    @classmethod
+    def data_fields(cls):
+        """See `AbstractExperiment.data_fields`."""
+        return (*super().data_fields(), "family", "thickness")
+
+    @property
+    def label(self):
+        """The method, its nodes and the family."""
+        return super().label if self.family == "front" else f"{super().label}-{self.family}"
+
+    def problem(self):
+        """See `AbstractMovingExperiment.problem`."""
+        fine, length = self._fine(), self.thickness / 192
+        if self.family == "ring":
+            return Problem(
+                AdvectionDiffusion((0.35, 0.2), 5e-5),
+                Spectral(fine),
+                Spots(count=(1, 1), radii=(0.12, 0.25), edge=0.015, shape="ring"),
+                self._times(0.9),
+            )
+        cubic = Spectral(fine, dealias=0.5)
+        edge = 2**0.5 * length
+        if self.family == "allen-cahn":
+            law = Nagumo(0.025, 0.025 / length**2, 0.5)
+            return Problem(law, cubic, Spots(radii=(0.2, 0.3), edge=edge), self._times(0.75))
+        law = Nagumo(166.0 * length**2, 166.0, 0.25)
+        return Problem(law, cubic, Spots(radii=(0.08, 0.16), edge=edge), self._times(0.6))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GrayScottMoving(_Moving):
+    """Learn to step Gray and Scott's reaction: a few spots that form and divide."""
+
+    name: ClassVar[str] = "gray-scott-mmpde"
+    summary: ClassVar[str] = "spots of Gray and Scott: solvers on moving meshes against fixed ones"
+
+    feed: float = 0.028
+    """F."""
+    kill: float = 0.062
+    """k."""
+    horizon: float = 900.0
+    """The last time."""
+
+    @classmethod
+    def data_fields(cls):
+        """See `AbstractExperiment.data_fields`."""
+        return (*super().data_fields(), "feed", "kill", "horizon")
+
+    def problem(self):
+        """See `AbstractMovingExperiment.problem`."""
+        spots = Spots(count=(2, 4), radii=(0.03, 0.06), edge=0.008, low=(1.0, 0.0), high=(0.5, 0.25))
+        law = GrayScott(feed=self.feed, kill=self.kill)
+        return Problem(law, Spectral(self._fine(), dealias=0.5), spots, self._times(self.horizon))

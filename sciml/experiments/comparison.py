@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from . import plots
+from .base import AbstractExperiment, Scatter
 from .report import make_table
 from .runs import read_config, read_table, write_table, write_text
 
@@ -17,7 +18,8 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> str:
     **Arguments:**
 
     - `folders`: the runs.
-    - `out`: a folder for `comparison.md`, `comparison.csv` and a picture of the experiment's curve.
+    - `out`: a folder for `comparison.md`, `comparison.csv`, a picture of the experiment's curve and of each of its
+        `scatters`, and for runs that hold one, a film of truth, predictions and meshes.
 
     **Returns:** the table, in markdown.
 
@@ -45,13 +47,45 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> str:
     write_table(out / "comparison.csv", rows)
     drawn = {method: list(runs.values()) for method, runs in curves.items()}
     plots.save(plots.draw_curves(drawn, curve), out / curve.picture)
+    pictures = [(curve.ylabel, curve.picture)]
+    for scatter in experiments[0].scatters:
+        points = _pair(values, scatter)
+        if points:
+            plots.save(plots.draw_scatter(points, scatter), out / scatter.picture)
+            pictures.append((f"{scatter.ylabel} against {scatter.xlabel}", scatter.picture))
+    if _film(folders, experiments, out / "film.gif"):
+        pictures.append(("truth, predictions and meshes", "film.gif"))
     table = make_table([{**row, "value": _spread(row)} for row in rows])
     listed = "\n".join(f"- `{folder}`" for folder in folders)
     title = f"# {experiments[0].name}: {len(folders)} runs"
     note = f"Measured on {experiments[0].measured_on}; then mean ± standard deviation over seeds."
-    picture = f"![{curve.ylabel}]({curve.picture})"
+    picture = "\n\n".join(f"![{text}]({file})" for text, file in pictures)
     write_text(out / "comparison.md", f"{title}\n\n{note}\n\n{table}\n\n{picture}\n\n{listed}\n")
     return table
+
+
+def _pair(values: dict, scatter: Scatter) -> dict[str, list[tuple[float, float]]]:
+    """The points of a scatter by method: those of runs that have both numbers, above 0."""
+    points = {}
+    for (method, metric), seeds in values.items():
+        if metric == scatter.y:
+            across = values.get((method, scatter.x), {})
+            pairs = [(across[seed], y) for seed, y in seeds.items() if across.get(seed, 0) > 0 and y > 0]
+            if pairs:
+                points[method] = pairs
+    return points
+
+
+def _film(folders: list[pathlib.Path], experiments: list[AbstractExperiment], file: pathlib.Path) -> bool:
+    """Write the film of the first run of each method, at most four; whether there was any."""
+    films = {}
+    for folder, experiment in zip(folders, experiments, strict=True):
+        if (folder / "film.npz").is_file() and len(films) < 4:
+            with np.load(folder / "film.npz") as stored:
+                films.setdefault(experiment.label, dict(stored))
+    if films:
+        plots.write_film(films, file)
+    return bool(films)
 
 
 def _check_alike(folders, experiments) -> None:

@@ -160,7 +160,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             return
         parts = self._load(folder, data, progress)
         samples = {part: self._sample(folder, part, parts[part].values) for part in ("train", "validation")}
-        model = self._build(samples["train"]["u"])
+        model = self._build(samples["train"]["u"], samples["train"].get("ahead"))
         prepared = time.perf_counter() - began
         seconds = 0.0
         if self.method in BRANCHES:
@@ -355,7 +355,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             return BranchLoss(grid, settings.noise, unroll, size, change)
         return FixedLoss(grid, settings.noise, settings.unroll)
 
-    def _build(self, u: np.ndarray) -> eqx.Module:
+    def _build(self, u: np.ndarray, ahead: np.ndarray | None = None) -> eqx.Module:
         grid, sizes = self.grid, self.networks
         channels, dims = u.shape[2], grid.dimensions
         key = jax.random.key(self.seed)
@@ -377,7 +377,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             )
 
         if self.method in ("moving", "identity"):
-            size, change, offset = _scales(u)
+            size, change, offset = _scales(u, ahead)
             return MovingStep(build_moving(sizes.width), size, change, offset)
         if self.method in ON_GRIDS:
             wanted = nn.count_parameters(eqx.filter_eval_shape(build_moving, sizes.width))
@@ -487,10 +487,14 @@ def _stay(u):
     return u
 
 
-def _scales(u: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Size, change and mean of each channel of `(trajectory, time, channel, *space)`."""
+def _scales(u: np.ndarray, ahead: np.ndarray | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Size, change and mean of each channel of `(trajectory, time, channel, *space)`.
+
+    On moving meshes the change is that at a node that stays, `ahead` being the next frame there.
+    """
     axes = (0, 1, *range(3, u.ndim))
-    change = np.sqrt(np.mean(np.diff(u, axis=1) ** 2, axis=axes, dtype=np.float64))
+    ahead = u[:, 1:] if ahead is None else ahead[:, :-1]
+    change = np.sqrt(np.mean((ahead - u[:, :-1]) ** 2, axis=axes, dtype=np.float64))
     found = np.std(u, axis=axes, dtype=np.float64), change, np.mean(u, axis=axes, dtype=np.float64)
     return tuple(jnp.asarray(x, jnp.float32) for x in found)
 

@@ -191,7 +191,15 @@ def draw_film(
     return figure
 
 
-def draw_frame(axes: Sequence["Axes"], film: dict, label: str, frame: int) -> Sequence["Axes"]:
+def draw_frame(
+    axes: Sequence["Axes"],
+    film: dict[str, Float[np.ndarray, "time ..."]],
+    label: str,
+    frame: int,
+    *,
+    bound: float | None = None,
+    bars: bool = True,
+) -> Sequence["Axes"]:
     """Truth, prediction with its nodes, and error at one time, one below the other.
 
     **Arguments:**
@@ -200,13 +208,16 @@ def draw_frame(axes: Sequence["Axes"], film: dict, label: str, frame: int) -> Se
     - `film`: as for `draw_film`, arrays `(time, ...)`.
     - `label`: the method's name.
     - `frame`: which.
+    - `bound`: the end of the error's colors; by default the largest error of the film.
+    - `bars`: whether to draw color bars.
 
     **Returns:** the axes.
     """
     truth, found, (x, y) = (film[name][frame] for name in ("truth", "found", "nodes"))
     low, high = float(np.min(film["truth"])), float(np.max(film["truth"]))
     error = found - truth
-    bound = max(float(np.max(np.abs(film["found"] - film["truth"]))), 1e-12)
+    if bound is None:
+        bound = max(float(np.max(np.abs(film["found"] - film["truth"]))), 1e-12)
     looks = (
         (truth, {"vmin": low, "vmax": high, "cmap": "viridis"}, "truth"),
         (found, {"vmin": low, "vmax": high, "cmap": "viridis"}, label),
@@ -217,13 +228,40 @@ def draw_frame(axes: Sequence["Axes"], film: dict, label: str, frame: int) -> Se
         ax.set_ylabel(name)
         ax.set_xticks([])
         ax.set_yticks([])
-        ax.figure.colorbar(drawn, ax=ax)
+        if bars:
+            ax.figure.colorbar(drawn, ax=ax)
     lines = {"color": "black", "linewidth": 0.3, "alpha": 0.6}
     axes[1].plot(x, y, **lines)
     axes[1].plot(x.T, y.T, **lines)
     axes[1].set_xlim(0, 1)
     axes[1].set_ylim(0, 1)
     return axes
+
+
+def write_film(films: dict[str, dict[str, Float[np.ndarray, "time ..."]]], file: pathlib.Path) -> None:
+    """Truth, predictions, nodes and errors as a GIF: a column for each method.
+
+    **Arguments:**
+
+    - `films`: by method, as for `draw_film`, arrays `(time, ...)`.
+    - `file`: where to.
+    """
+    pyplot = require("matplotlib.pyplot", extra="plots")
+    animation = require("matplotlib.animation", extra="plots")
+    figure, axes = pyplot.subplots(3, len(films), figsize=(3.4 * len(films), 9.0), squeeze=False)
+    figure.subplots_adjust(left=0.08, right=0.98, top=0.97, bottom=0.02, hspace=0.05)
+    bound = max(float(np.max(np.abs(film["found"] - film["truth"]))) for film in films.values())
+
+    def draw(frame):
+        for column, (label, film) in zip(axes.T, films.items(), strict=True):
+            for ax in column:
+                ax.clear()
+            draw_frame(column, film, label, frame, bound=bound, bars=False)
+
+    count = min(len(film["truth"]) for film in films.values())
+    played = animation.FuncAnimation(figure, draw, frames=count)
+    played.save(file, writer=animation.PillowWriter(fps=6), dpi=70)
+    pyplot.close(figure)
 
 
 def save(figure: "Figure", file: pathlib.Path) -> None:

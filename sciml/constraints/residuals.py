@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .contractions import contract, sum_curvature, sum_slopes, sum_squares
+from .contractions import contract, pull, sum_curvature, sum_slopes, sum_squares
 from .levenberg_marquardt import Quadratic
 
 
@@ -159,8 +159,8 @@ class PointwiseResiduals(AbstractResiduals):
             _, back = jax.vjp(self._at, fixed)
             return back(self._at(terms))[0]
 
-        slopes = jax.vmap(at)(self._terms(value, args), self._terms(value, held))
-        return jnp.einsum("pt,ptn->n", slopes, held[0]).astype(value.dtype)
+        slopes = jax.vmap(at, -1, -1)(self._terms(value, args).T, self._terms(value, held).T)
+        return pull(slopes, held[0]).astype(value.dtype)
 
     def _at(self, terms):
         return jnp.atleast_1d(self.function(terms))

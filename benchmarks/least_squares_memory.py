@@ -41,7 +41,7 @@ def run(quick: bool) -> None:
 
             compiled = jax.jit(jax.grad(loss)).lower(args).compile()
             needed[name] = compiled.memory_analysis().temp_size_in_bytes
-            seconds = measure(lambda compiled=compiled, args=args: compiled(args), repeats=3).run_seconds
+            seconds = measure(lambda compiled=compiled, args=args: compiled(args), repeats=1).run_seconds
             row = {"seed": 0, "dtype": "float64", "compile_seconds": None, "run_seconds": seconds}
             size = {"unknowns": unknowns, "points": points, "solver": name, "temporary_bytes": needed[name]}
             rows.append({**row, "evaluations": STEPS, "error": None, **size})

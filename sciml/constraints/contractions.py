@@ -22,7 +22,7 @@ PARTS = (20, 16, 10, 8, 5, 4, 3, 2)
 # Shorter sums are not worth splitting.
 LONG = 1000
 # In how many goes the parts of a Hessian are taken, the first that divides their number.
-GOES = (5, 4, 3, 2)
+GOES = (2, 3, 5)
 
 
 class Bending(NamedTuple):
@@ -31,22 +31,31 @@ class Bending(NamedTuple):
     **Arguments:**
 
     - `first`: the slope, `(term, point)`.
-    - `square`: of the slopes of the rows, one part of the second derivative, `(term, term, point)`.
+    - `square`: of the slopes of the rows, one part of the second derivative, `(point,)` for each pair of terms.
     - `second`: the other, of the rows' own second derivatives, `(point,)` for each pair of terms that has any.
     """
 
     first: Float[Array, "term point"]
-    square: Float[Array, "term term point"]
+    square: dict[tuple[int, int], Float[Array, " point"]]
     second: dict[tuple[int, int], Float[Array, " point"]]
 
-    def sum(self) -> Float[Array, "term term point"]:
-        """The second derivative."""
-        count = len(self.square)
-        rows = [[self.square[one, two] for two in range(count)] for one in range(count)]
+    def apply(self, change: Float[Array, "term point"]) -> Float[Array, "term point"]:
+        """The second derivative times a change of the terms.
+
+        **Arguments:**
+
+        - `change`: `(term, point)`.
+
+        **Returns:** `(term, point)`.
+        """
+        count = len(self.first)
+        # Split and put together again: of these, unlike of slices, the transpose is as fast as they are.
+        parts = jax.lax.split(change, [1] * count)
+        total = [sum(self.square[one, two] * parts[two] for two in range(count)) for one in range(count)]
         for (one, two), bent in self.second.items():
             for i, j in {(one, two), (two, one)}:
-                rows[i][j] = rows[i][j] + bent
-        return jnp.stack([jnp.stack(row) for row in rows])
+                total[i] = total[i] + bent * parts[j]
+        return jnp.concatenate(total)
 
 
 def contract(
@@ -64,8 +73,19 @@ def contract(
 
     **Returns:** `(point, term)`.
     """
-    flat = tables.reshape(-1, tables.shape[-1]) @ value.astype(tables.dtype)
-    return offset + flat.reshape(tables.shape[:2])
+    return offset + _contract(tables, value.astype(tables.dtype))
+
+
+@jax.custom_jvp
+def _contract(tables, value):
+    return (tables.reshape(-1, tables.shape[-1]) @ value).reshape(tables.shape[:2])
+
+
+@_contract.defjvp
+def _differentiate_contract(primals, tangents):
+    # The tables' by a sum, whose transpose is made in one sweep where that of a product goes astray.
+    (tables, value), (change, turn) = primals, tangents
+    return _contract(tables, value), jnp.sum(change * value, axis=-1) + _contract(tables, turn)
 
 
 def sum_squares(
@@ -164,20 +184,21 @@ def sum_slopes(
     """
     terms = contract(tables, offset, value)
     bending = bend(function, jax.lax.stop_gradient(terms))
-    change = _vary(terms.T, jax.lax.stop_gradient(bending.sum()))
+    change = _vary(terms.T, jax.lax.stop_gradient(bending))
     return pull(bending.first + change, tables).astype(value.dtype)
 
 
 @jax.custom_jvp
-def _vary(terms, matrix):
-    """Zero, with the derivative `matrix` with respect to `terms`."""
-    return jnp.zeros_like(terms)
+def _vary(terms, bending):
+    """Zero, with the second derivative for its own with respect to `terms`."""
+    # Written so that it has the axes that `terms` has under `vmap`, and its derivative, too.
+    return jnp.where(False, terms, 0)
 
 
 @_vary.defjvp
 def _differentiate_vary(primals, tangents):
-    terms, matrix = primals
-    return jnp.zeros_like(terms), jnp.sum(matrix * tangents[0], axis=1)
+    terms, bending = primals
+    return _vary(terms, bending), bending.apply(tangents[0])
 
 
 def pull(
@@ -192,8 +213,19 @@ def pull(
 
     **Returns:** `(unknown,)`.
     """
+    return _pull(slopes.T, tables)
+
+
+@jax.custom_jvp
+def _pull(slopes, tables):
     # Of one flat vector: the derivative of a sum over two axes would copy the tables.
-    return slopes.T.ravel() @ tables.reshape(-1, tables.shape[-1])
+    return slopes.ravel() @ tables.reshape(-1, tables.shape[-1])
+
+
+@_pull.defjvp
+def _differentiate_pull(primals, tangents):
+    (slopes, tables), (turn, change) = primals, tangents
+    return _pull(slopes, tables), _pull(turn, tables) + jnp.sum(slopes[..., None] * change, axis=(0, 1))
 
 
 def bend(function: Callable[[Float[Array, " term"]], Array], terms: Float[Array, "point term"]) -> Bending:
@@ -212,17 +244,18 @@ def bend(function: Callable[[Float[Array, " term"]], Array], terms: Float[Array,
     def at(*here):
         rows, slopes = _differentiate(function, *here)
         first = [rows @ slope for slope in slopes]
-        square = [[one @ two for one in slopes] for two in slopes]
+        square = {(i, j): one @ two for i, one in enumerate(slopes) for j, two in enumerate(slopes)}
         slope = jax.grad(lambda *there: rows @ jnp.ravel(function(jnp.stack(there))), tuple(range(count)))
         second = {}
         for head, *others in curved:
-            along = [jnp.asarray(float(term == head), terms.dtype) for term in range(count)]
+            # Of the point, if only by name: inside `jax.shard_map` it must vary as that does.
+            along = [jnp.where(False, x, float(term == head)) for term, x in enumerate(here)]
             column = jax.jvp(slope, here, tuple(along))[1]
             second |= {(head, other): column[other] for other in (head, *others)}
         return first, square, second
 
     first, square, second = jax.vmap(at)(*terms.T)
-    return Bending(jnp.stack(first), jnp.stack([jnp.stack(row) for row in square]), second)
+    return Bending(jnp.stack(first), square, second)
 
 
 def differentiate(

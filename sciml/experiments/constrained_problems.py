@@ -108,16 +108,21 @@ class SorptionConstraint(AbstractConstraintExperiment):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NavierStokesConstraint(AbstractConstraintExperiment):
-    """Unforced flow on a periodic square, from a smooth Gaussian field of vorticity."""
+    """Unforced flow on a periodic square, from a smooth Gaussian field of vorticity.
+
+    At laptop size it is followed for a fifth of the published time: in the whole of it every method is off by half.
+    """
 
     name: ClassVar[str] = "navier-stokes-constraint"
     summary: ClassVar[str] = "2-D Navier-Stokes under a constraint: one, experts, soft, supervised"
     pace: ClassVar[dict[str, float]] = {
-        "soft": 7.3,
-        "soft-published": 7.3,
-        "supervised": 7.3,
-        "experts-coupled": 0.77,
-        "experts-overlapping": 0.27,
+        "soft": 6.6,
+        "soft-published": 6.6,
+        "supervised": 6.6,
+        "experts": 0.8,
+        "experts-own": 0.83,
+        "experts-coupled": 0.6,
+        "experts-overlapping": 0.052,
     }
 
     seed: int = 0
@@ -126,27 +131,27 @@ class NavierStokesConstraint(AbstractConstraintExperiment):
     """What is compared."""
     viscosity: float = 1e-4
     """nu."""
-    points: int = 32
+    points: int = 24
     """Grid points per axis of the training."""
-    frames: int = 17
+    frames: int = 9
     """Times of the training, the start counted."""
     refinement: int = 2
     """How many times finer, in space and time, the test is."""
-    horizon: float = 5.0
+    horizon: float = 1.0
     """The last time of the training."""
-    until: float = 5.0
+    until: float = 1.0
     """The last time of the test; later than the horizon for a test out of distribution."""
-    partition: tuple[int, int, int] = (1, 2, 2)
+    partition: tuple[int, int, int] = (1, 4, 4)
     """Boxes of the experts in time and space."""
-    jumps: float = 1.0
-    """The weight of jumps between coupled experts."""
+    jumps: float = 0.3
+    """The weight of jumps between coupled experts; chosen on the validation set."""
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
     split: Split = Split(train=64, validation=4, test=8)
     """How many starts for what."""
-    network: ConstraintNetwork = ConstraintNetwork(basis=16, width=12, modes=6, depth=3)
+    network: ConstraintNetwork = ConstraintNetwork(basis=16, width=12, modes=5, depth=3)
     """The network."""
-    training: ConstraintTraining = ConstraintTraining(steps=150, batch_size=2)
+    training: ConstraintTraining = ConstraintTraining(steps=500, batch_size=2, pretraining=0.8)
     """How to train."""
 
     @classmethod
@@ -168,6 +173,8 @@ class NavierStokesConstraint(AbstractConstraintExperiment):
                 points=64,
                 frames=65,
                 refinement=4,
+                horizon=5.0,
+                until=5.0,
                 split=Split(train=4000, validation=100, test=100),
                 network=ConstraintNetwork(basis=64, width=64, depth=8),
                 training=ConstraintTraining(steps=20_000, learning_rate=1e-3),

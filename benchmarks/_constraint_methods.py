@@ -1,6 +1,6 @@
 """Methods of a constraint experiment side by side: trained for about equal time, measured on the same solutions.
 
-Runs are kept below `runs/`; one that is there with the same settings is read, so that a run of hours may be interrupted.
+Runs are kept below `runs/`; one that is there with the same settings is read, so that a run of hours may be cut short.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Constraints: Navier-Stokes by every method in about equal training time, on a finer grid than that of the training."""
+"""Constraints: Navier-Stokes by every method in about equal training time, on a finer grid than the training's."""
 
 from benchmarks._claims import record_claim
 from benchmarks._constraint_methods import SEEDS, record_errors, run_methods

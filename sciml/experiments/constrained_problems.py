@@ -151,7 +151,7 @@ class NavierStokesConstraint(AbstractConstraintExperiment):
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork(basis=16, width=12, modes=5, depth=3)
     """The network."""
-    training: ConstraintTraining = ConstraintTraining(steps=500, batch_size=2, pretraining=0.8)
+    training: ConstraintTraining = ConstraintTraining(steps=300, batch_size=2, pretraining=0.8)
     """How to train."""
 
     @classmethod

@@ -11,14 +11,16 @@ from .conditions import (
     WeightedStart,
     WeightedWalls,
 )
+from .domains import AbstractDomain, Clock
 from .experts import Experts
 from .gate import Gate, GatedField, RejectedError
-from .grids import Clock, SpaceTimeGrid
-from .hard import ConstrainedField, HardConstraint
+from .grids import SpaceTimeGrid
+from .hard import ConstrainedField, HardConstraint, evaluate_field
 from .implicit import AbstractDerivative, ExactDerivative, GaussNewtonDerivative, StopGradient
 from .least_squares import LeastSquaresSolution, least_squares
 from .levenberg_marquardt import RESULTS, LevenbergMarquardt
 from .placement import AbstractRoad, Compiler, OnDevices, Pmap, ShardMap, make_device_mesh
+from .points import SpaceTimePoints, scatter_points
 from .projections import Conserved, DivergenceFree
 from .residuals import AbstractResiduals, FunctionResiduals, PointwiseResiduals
 from .sampling import AbstractSampling, AllPoints, ResidualPoints, UniformPoints
@@ -31,6 +33,7 @@ __all__ = [
     "AbstractBackend",
     "AbstractCoupling",
     "AbstractDerivative",
+    "AbstractDomain",
     "AbstractResiduals",
     "AbstractRoad",
     "AbstractSampling",
@@ -74,10 +77,13 @@ __all__ = [
     "ShardMap",
     "SoftConstraint",
     "SpaceTimeGrid",
+    "SpaceTimePoints",
     "StopGradient",
     "UniformPoints",
     "WeightedStart",
     "WeightedWalls",
+    "evaluate_field",
     "least_squares",
     "make_device_mesh",
+    "scatter_points",
 ]

@@ -8,31 +8,25 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from .grids import SpaceTimeGrid
+from .domains import AbstractDomain
 
 
 class AbstractStart(eqx.Module):
     """How the initial condition is met."""
 
     @abc.abstractmethod
-    def apply(
-        self,
-        domain: SpaceTimeGrid,
-        basis: Float[Array, "basis time channel *space"],
-        start: Float[Array, "channel *space"],
-    ) -> tuple[Float[Array, "basis time channel *space"], Float[Array, "time channel *space"]]:
+    def apply(self, domain: AbstractDomain, basis: PyTree, start: PyTree) -> tuple[PyTree, PyTree]:
         """Prepare the basis.
 
         **Arguments:**
 
-        - `domain`: the grid.
-        - `basis`: `(basis, time, channel, *space)`.
-        - `start`: the initial values `(channel, *space)`.
+        - `domain`: where the constraint holds.
+        - `basis`: the domain's, `(basis, time, channel, *space)` on a grid.
+        - `start`: the initial condition, `(channel, *space)` on a grid.
 
-        **Returns:** the basis `(basis, time, channel, *space)` and the field it is added to, `(time, channel, *space)`.
+        **Returns:** the basis and the field it is added to, of the same kinds.
         """
 
 
@@ -41,10 +35,7 @@ class LiftedStart(AbstractStart):
 
     def apply(self, domain, basis, start):
         """Shapes as in `AbstractStart.apply`."""
-        clock = jnp.asarray(domain.clock(np.asarray(domain.times)), basis.dtype)
-        factor = clock.reshape((-1,) + (1,) * start.ndim)
-        lift = jnp.broadcast_to(domain.calculus.project(start), basis.shape[1:])
-        return basis * factor, lift.astype(basis.dtype)
+        return domain.grow(basis), domain.hold(start, basis)
 
 
 class WeightedStart(AbstractStart):
@@ -52,7 +43,7 @@ class WeightedStart(AbstractStart):
 
     def apply(self, domain, basis, start):
         """Shapes as in `AbstractStart.apply`."""
-        return basis, jnp.zeros(basis.shape[1:], basis.dtype)
+        return basis, domain.hold(start, basis, 0.0)
 
 
 class AbstractWalls(eqx.Module):
@@ -62,21 +53,16 @@ class AbstractWalls(eqx.Module):
     weighted: eqx.AbstractClassVar[bool]
 
     @abc.abstractmethod
-    def apply(
-        self,
-        domain: SpaceTimeGrid,
-        basis: Float[Array, "basis time channel *space"],
-        lift: Float[Array, "time channel *space"],
-    ) -> tuple[Float[Array, "basis time channel *space"], Float[Array, "time channel *space"]]:
+    def apply(self, domain: AbstractDomain, basis: PyTree, lift: PyTree) -> tuple[PyTree, PyTree]:
         """Prepare the basis and what it is added to.
 
         **Arguments:**
 
-        - `domain`: the grid.
-        - `basis`: `(basis, time, channel, *space)`.
-        - `lift`: `(time, channel, *space)`.
+        - `domain`: where the constraint holds.
+        - `basis`: the domain's, `(basis, time, channel, *space)` on a grid.
+        - `lift`: what it is added to, `(time, channel, *space)` on a grid.
 
-        **Returns:** both, same shape.
+        **Returns:** both, of the same kinds.
         """
 
 
@@ -118,82 +104,33 @@ class LiftedWalls(AbstractWalls):
 
     def apply(self, domain, basis, lift):
         """Shapes as in `AbstractWalls.apply`."""
-        for axis, _ in domain.walls()[::2]:
-            profiles = _wall_profiles(domain, axis, lift)
-            basis = _subtract(domain, basis, axis, profiles, data=False)
-            lift = _subtract(domain, lift[None], axis, profiles, data=True)[0]
-        return basis, lift
+        return domain.lift_walls(basis, lift)
 
 
 def check_corners(
-    domain: SpaceTimeGrid,
-    start: Float[Array, "channel *space"],
+    domain: AbstractDomain,
+    start: PyTree,
+    values: Float[Array, "channel *space"],
     tolerance: float = 1e-3,
 ) -> Float[Array, "channel *space"]:
     """Refuse a start that contradicts the walls, where both are to be met exactly.
 
     **Arguments:**
 
-    - `domain`: the grid.
-    - `start`: the initial values `(channel, *space)`.
+    - `domain`: where the constraint holds.
+    - `start`: the initial condition.
+    - `values`: the same as numbers, `(channel, *space)`.
     - `tolerance`: what violation is let through, relative to the largest value.
 
-    **Returns:** the start, `(channel, *space)`; it has to be used for the check to be made.
+    **Returns:** the values, `(channel, *space)`; they have to be used for the check to be made.
     """
-    largest = jnp.maximum(jnp.max(jnp.abs(start)), 1e-30)
+    largest = jnp.maximum(jnp.max(jnp.abs(values)), 1e-30)
     bad = jnp.zeros((), bool)
-    for axis, side in domain.walls():
-        at_wall, data = domain.apply_wall(start[None], axis, side)
+    for at_wall, data in domain.miss_walls(start):
         bad = bad | (jnp.max(jnp.abs(at_wall - data)) > tolerance * largest)
     return eqx.error_if(
-        start,
+        values,
         bad,
         "The initial condition contradicts a wall: where they meet they ask for different values, so both cannot be "
         "lifted. Take walls=DiscretizedWalls() or WeightedWalls(), or start=WeightedStart().",
     )
-
-
-def _subtract(domain, fields, axis, profiles, *, data):
-    """`fields - sum_side profile_side (B_side fields - g_side)`, so that both sides' conditions hold."""
-    total = fields
-    for side in (0, 1):
-        violation = jnp.stack([_violation(domain, field, axis, side, data) for field in _unstack(fields)])
-        total = total - profiles[side] * jnp.expand_dims(violation, 3 + axis)
-    return total
-
-
-def _unstack(fields):
-    return [fields[i] for i in range(fields.shape[0])]
-
-
-def _violation(domain, field, axis, side, data):
-    at_wall, given = domain.apply_wall(field, axis, side)
-    return at_wall - given if data else at_wall
-
-
-def _wall_profiles(domain, axis, lift):
-    """The quadratics along an axis that violate one wall by 1 and the other by 0, `(side, *ones, points, *ones)`."""
-    grid = domain.calculus.grid
-    points = (grid.axes[axis] - grid.box.lower[axis]) / grid.box.lengths[axis]
-    powers = jnp.asarray(points[None] ** np.arange(3)[:, None], lift.dtype)
-    shape = [1] * len(domain.space)
-    shape[axis] = len(points)
-    fields = powers.reshape(3, 1, 1, *shape)
-    rows = []
-    for side in (0, 1):
-        for number in grid.box.boundaries[axis][side].robin()[:2]:
-            if jnp.size(number) != 1:
-                raise ValueError(
-                    "LiftedWalls needs walls whose `a` and `b` are single numbers; their data `g` may vary. Take "
-                    "WeightedWalls() for others."
-                )
-        wide = jnp.broadcast_to(fields, (3, 1, lift.shape[1], *_spread(domain, axis)))
-        rows.append(
-            jnp.stack([domain.apply_wall(field, axis, side)[0].ravel()[0] for field in _unstack(wide)])
-        )
-    coefficients = jnp.linalg.pinv(jnp.stack(rows))  # (3, side)
-    return jnp.tensordot(coefficients.T, fields, axes=(1, 0))[:, None]
-
-
-def _spread(domain, axis):
-    return [n if a == axis else domain.space[a] for a, n in enumerate(domain.space)]

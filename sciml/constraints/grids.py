@@ -1,7 +1,6 @@
 """A space-time grid, on which a network's output is a basis and a calculus differentiates it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,56 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..pdes import AbstractCalculus
+from ..pdes import AbstractCalculus, Box
+from .domains import AbstractDomain, Clock, fit_profiles
 from .systems import Conditions, join_conditions
-from .terms import Terms, difference_matrix, difference_weights
+from .terms import difference_matrix, difference_weights
 
 WALL_NODES = 4
 
 
-class Clock(NamedTuple):
-    """The time coordinate a network is given: `((t - start) / duration)^power`.
-
-    A power of 1/2 resolves what diffuses from a start that contradicts the walls: such a solution is smooth in the root
-    of time, and in nothing else.
-
-    **Arguments:**
-
-    - `start`: where it is 0, in the unit of time.
-    - `duration`: after which it is 1. Keep that of the training when the field is wanted for longer.
-    - `power`: the exponent.
-    """
-
-    start: float = 0.0
-    duration: float = 1.0
-    power: float = 1.0
-
-    def __call__(self, times: np.ndarray) -> np.ndarray:
-        """Read the clock.
-
-        **Arguments:**
-
-        - `times`: `(time,)`.
-
-        **Returns:** the same shape.
-        """
-        return ((np.asarray(times, float) - self.start) / self.duration) ** self.power
-
-    def ticks(self, stop: float, count: int) -> np.ndarray:
-        """Times that are even on this clock.
-
-        **Arguments:**
-
-        - `stop`: the last, in the unit of time.
-        - `count`: how many, the start included.
-
-        **Returns:** `(time,)`.
-        """
-        share = (stop - self.start) / self.duration
-        return self.start + self.duration * np.linspace(0.0, share**self.power, count) ** (1 / self.power)
-
-
-class SpaceTimeGrid(eqx.Module):
+class SpaceTimeGrid(AbstractDomain):
     """A grid in space, with its calculus, at some times.
 
     **Arguments:**
@@ -107,6 +65,16 @@ class SpaceTimeGrid(eqx.Module):
         difference_matrix(np.asarray(self.times), self.accuracy)
 
     @property
+    def box(self) -> Box:
+        """The box of the grid."""
+        return self.calculus.grid.box
+
+    @property
+    def duration(self) -> float:
+        """From the first time to the last, in the unit of time."""
+        return self.times[-1] - self.times[0]
+
+    @property
     def space(self) -> tuple[int, ...]:
         """The number of points per space axis."""
         return self.calculus.grid.shape
@@ -129,7 +97,7 @@ class SpaceTimeGrid(eqx.Module):
     @property
     def elapsed(self) -> Float[Array, " point"]:
         """The time since the start at every point, as a share of the whole, `(point,)`."""
-        share = (np.asarray(self.times) - self.times[0]) / (self.times[-1] - self.times[0])
+        share = (np.asarray(self.times) - self.times[0]) / self.duration
         return jnp.repeat(jnp.asarray(share, float), int(np.prod(self.space)))
 
     def encode(self, start: Float[Array, "channel *space"]) -> Float[Array, "in_channel time *space"]:
@@ -170,6 +138,16 @@ class SpaceTimeGrid(eqx.Module):
         """
         return channels + 1 + sum(2 if wraps else 1 for wraps in self.periodic[1:])
 
+    def sample(self, start, channels):
+        """The start itself, `(channel, *space)`; see `AbstractDomain.sample`."""
+        expected = (channels, *self.space)
+        if getattr(start, "shape", None) != expected:
+            raise ValueError(
+                f"The start must be (channel, *space) = {expected}; got {getattr(start, 'shape', start)}. Map over a "
+                f"batch with jax.vmap."
+            )
+        return start
+
     def evaluate_basis(
         self, network: Callable, start: Float[Array, "channel *space"]
     ) -> Float[Array, "basis time channel *space"]:
@@ -194,6 +172,20 @@ class SpaceTimeGrid(eqx.Module):
         basis = out.reshape(-1, channels, *self.shape).swapaxes(1, 2)
         return jax.vmap(jax.vmap(self.calculus.project))(basis)
 
+    def grow(self, basis):
+        """Times the clock, `(basis, time, channel, *space)`; see `AbstractDomain.grow`."""
+        clock = jnp.asarray(self.clock(np.asarray(self.times)), basis.dtype)
+        return basis * clock.reshape((-1,) + (1,) * (basis.ndim - 2))
+
+    def propose_nothing(self, start):
+        """Of no function, `(0, time, channel, *space)`; see `AbstractDomain.propose_nothing`."""
+        return jnp.zeros((0, len(self.times), *start.shape), start.dtype)
+
+    def hold(self, start, basis, share=1.0):
+        """At all times, `(time, channel, *space)`; see `AbstractDomain.hold`."""
+        still = share * self.calculus.project(start)
+        return jnp.broadcast_to(still, basis.shape[1:]).astype(basis.dtype)
+
     def differentiate_in_time(
         self, u: Float[Array, "time channel *space"]
     ) -> Float[Array, "time channel *space"]:
@@ -208,27 +200,8 @@ class SpaceTimeGrid(eqx.Module):
         matrix = jnp.asarray(difference_matrix(np.asarray(self.times), self.accuracy), u.dtype)
         return jnp.tensordot(matrix, u, axes=(1, 0), precision=jax.lax.Precision.HIGHEST)
 
-    def tabulate(
-        self,
-        terms: Terms,
-        basis: Float[Array, "basis time channel *space"],
-        lift: Float[Array, "time channel *space"],
-        scale: Float[Array, " point"],
-        *,
-        conditioned: bool,
-    ) -> tuple[Array, Array]:
-        """Apply every operator to every basis function, once.
-
-        **Arguments:**
-
-        - `terms`: what the law asks for.
-        - `basis`: `(basis, time, channel, *space)`.
-        - `lift`: the field the basis is added to, `(time, channel, *space)`.
-        - `scale`: the weight of the equation at each point, `(point,)`.
-        - `conditioned`: whether the calculus applies the conditions of the walls.
-
-        **Returns:** tables `(point, term, basis)` and offsets `(point, term)`.
-        """
+    def tabulate(self, terms, basis, lift, scale, *, conditioned):
+        """By the calculus and differences in time, basis `(basis, time, ...)`; see `AbstractDomain.tabulate`."""
         wrap = self.calculus.field if conditioned else self.calculus.known
 
         def apply(term, u):
@@ -253,17 +226,8 @@ class SpaceTimeGrid(eqx.Module):
         tables = jnp.concatenate([linear, jnp.zeros((*rest.shape, linear.shape[-1]), linear.dtype)], axis=1)
         return tables, jnp.concatenate([all_terms(lift), rest], axis=1)
 
-    def start_conditions(self, basis: Array, lift: Array, start: Array) -> Conditions:
-        """The rows `u(start) - given`.
-
-        **Arguments:**
-
-        - `basis`: `(basis, time, channel, *space)`.
-        - `lift`: `(time, channel, *space)`.
-        - `start`: `(channel, *space)`.
-
-        **Returns:** one row per channel and point.
-        """
+    def start_conditions(self, basis, lift, start):
+        """At every point; see `AbstractDomain.start_conditions`."""
         space = np.indices(self.space).reshape(len(self.space), -1).T
         places = np.concatenate([np.zeros((len(space), 1), int), space], axis=1)
         return Conditions(
@@ -272,16 +236,8 @@ class SpaceTimeGrid(eqx.Module):
             np.tile(places, (start.shape[0], 1)),
         )
 
-    def wall_conditions(self, basis: Array, lift: Array) -> Conditions:
-        """The rows `a u + b du/dn - g` on every wall, at every time.
-
-        **Arguments:**
-
-        - `basis`: `(basis, time, channel, *space)`.
-        - `lift`: `(time, channel, *space)`.
-
-        **Returns:** one row per time, channel and point of a wall.
-        """
+    def wall_conditions(self, basis, lift):
+        """By extrapolation, at every time; see `AbstractDomain.wall_conditions`."""
         parts = []
         for axis, side in self.walls():
             matrix = jax.vmap(lambda u, axis=axis, side=side: self.apply_wall(u, axis, side)[0])(basis)
@@ -293,14 +249,32 @@ class SpaceTimeGrid(eqx.Module):
             parts.append(Conditions(matrix.reshape(len(basis), -1).T, (at_wall - data).ravel(), place))
         return join_conditions(parts, basis.shape[0], len(self.shape))
 
-    def walls(self) -> list[tuple[int, int]]:
-        """The `(axis, side)` of every wall, side 0 the left one."""
-        return [
-            (axis, side)
-            for axis, wraps in enumerate(self.calculus.grid.box.periodic)
-            if not wraps
-            for side in (0, 1)
-        ]
+    def lift_walls(self, basis, lift):
+        """Axis by axis; see `AbstractDomain.lift_walls`."""
+        for axis, _ in self.walls()[::2]:
+            points = (self.calculus.grid.axes[axis] - self.box.lower[axis]) / self.box.lengths[axis]
+            powers = jnp.asarray(points[None] ** np.arange(3)[:, None], lift.dtype)
+            profiles = fit_profiles(self.box, axis).astype(lift.dtype) @ powers
+            profiles = profiles.reshape(2, *(len(points) if a == axis else 1 for a in range(len(self.space))))
+            basis = jax.vmap(lambda u, a=axis, p=profiles: self._subtract(u, a, p, data=False))(basis)
+            lift = self._subtract(lift, axis, profiles, data=True)
+        return basis, lift
+
+    def _subtract(self, field, axis, profiles, *, data):
+        total = field
+        for side in (0, 1):
+            at_wall, given = self.apply_wall(field, axis, side)
+            violation = at_wall - given if data else at_wall
+            total = total - profiles[side] * jnp.expand_dims(violation, 2 + axis)
+        return total
+
+    def miss_walls(self, start):
+        """By extrapolation; see `AbstractDomain.miss_walls`."""
+        return [self.apply_wall(start[None], axis, side) for axis, side in self.walls()]
+
+    def arrange(self, values):
+        """`(time, channel, *space)`; see `AbstractDomain.arrange`."""
+        return jnp.moveaxis(values.reshape(*self.shape, -1), -1, 1)
 
     def apply_wall(
         self, u: Float[Array, "time channel *space"], axis: int, side: int

@@ -15,7 +15,8 @@ mixture-of-experts", 2024, arXiv 2402.13412.
 from collections.abc import Callable
 
 import equinox as eqx
-from jaxtyping import Array, Float, PRNGKeyArray
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..pdes import AbstractPDE
 from .certificate import Certificate
@@ -27,13 +28,13 @@ from .conditions import (
     LiftedWalls,
     check_corners,
 )
-from .grids import SpaceTimeGrid
+from .domains import AbstractDomain
 from .levenberg_marquardt import LevenbergMarquardt
 from .partitions import Partition
 from .sampling import AbstractSampling, AllPoints
 from .scaling import AbstractScaling, NonDimensional, RowScales
 from .solving import AbstractSpread, Independent, Together, solve_system
-from .systems import Conditions, System, join_conditions
+from .systems import System
 from .terms import LawResidual, find_terms
 
 TOGETHER = Together()
@@ -44,17 +45,17 @@ class ConstrainedField(eqx.Module):
 
     **Arguments:**
 
-    - `value`: the field `(time, channel, *space)`.
+    - `value`: the field `(time, channel, *space)`; at scattered points `(channel, point)`.
     - `weights`: those of the basis functions, `(expert, basis)`.
-    - `residual`: `(u_t - rate) duration / size` at every point, without units, `(time, channel, *space)`.
+    - `residual`: `(u_t - rate) duration / size` at every point, without units, the shape of `value`.
     - `loss`: the sum of squares of all weighted rows, at all points and over all interfaces, a scalar. It needs no
       data; train on its root.
     - `certificate`: see [`Certificate`][sciml.constraints.Certificate].
     """
 
-    value: Float[Array, "time channel *space"]
+    value: Float[Array, "..."]
     weights: Float[Array, "expert basis"]
-    residual: Float[Array, "time channel *space"]
+    residual: Float[Array, "..."]
     loss: Float[Array, ""]
     certificate: Certificate
 
@@ -71,9 +72,9 @@ class HardConstraint(eqx.Module):
     **Day to day:**
 
     - `network`: any callable that maps `(in_channel, time, *space)`, as `SpaceTimeGrid.encode` makes it, to
-      `(basis * channel, time, *space)`.
+      `(basis * channel, time, *space)`; or for `SpaceTimePoints` a function of coordinates, as is said there.
     - `law`: the equation.
-    - `domain`: the grid in space and time.
+    - `domain`: a grid in space and time, or scattered points.
     - `start`: how the initial condition is met, exactly by default.
     - `walls`: how the walls are met, by the calculus by default.
 
@@ -92,7 +93,7 @@ class HardConstraint(eqx.Module):
 
     network: Callable
     law: AbstractPDE
-    domain: SpaceTimeGrid
+    domain: AbstractDomain
     start: AbstractStart = LiftedStart()
     walls: AbstractWalls = DiscretizedWalls()
     scaling: AbstractScaling = NonDimensional()
@@ -103,13 +104,13 @@ class HardConstraint(eqx.Module):
     regularization: float = 1e-6
 
     def __check_init__(self):
-        find_terms(self.law, self.domain.calculus.dimensions)
+        find_terms(self.law, self.domain.dimensions)
         if not isinstance(self.coarse, int) or self.coarse < 1:
             raise ValueError(f"coarse is a whole number of at least 1; got {self.coarse}.")
 
     def __call__(
         self,
-        start: Float[Array, "channel *space"],
+        start: PyTree,
         *,
         key: PRNGKeyArray | None = None,
         throw: bool = True,
@@ -119,7 +120,8 @@ class HardConstraint(eqx.Module):
 
         **Arguments:**
 
-        - `start`: the initial values `(channel, *space)`.
+        - `start`: the initial condition: values `(channel, *space)` on a grid, a function `(dim,) -> (channel,)` at
+            scattered points.
         - `key`: a random key, for samplings that are random.
         - `throw`: whether a solve that did not converge is an error; otherwise the certificate says so.
         - `spread`: how solves are laid out over devices; `OnDevices` sees to it.
@@ -135,43 +137,67 @@ class HardConstraint(eqx.Module):
 
     def residual_of(self) -> LawResidual:
         """The law as a function of its terms."""
-        return LawResidual(self.law, find_terms(self.law, self.domain.calculus.dimensions))
+        return LawResidual(self.law, find_terms(self.law, self.domain.dimensions))
+
+    def propose(
+        self, start: PyTree, windows: Float[Array, "expert time *space"] | None = None
+    ) -> tuple[PyTree, PyTree]:
+        """The basis that the network proposes, with the conditions that are met by construction.
+
+        **Arguments:**
+
+        - `start`: the initial condition.
+        - `windows`: as for `make_system`, `(expert, time, *space)`.
+
+        **Returns:** the basis, and the field it is added to.
+        """
+        basis = self.domain.evaluate_basis(self.network, start)
+        if windows is not None:
+            basis = (windows[:, None, :, None] * basis[None]).reshape(-1, *basis.shape[1:])
+        return self.walls.apply(self.domain, *self.start.apply(self.domain, basis, start))
 
     def make_system(
-        self,
-        start: Float[Array, "channel *space"],
-        windows: Float[Array, "expert time *space"] | None = None,
+        self, start: PyTree, windows: Float[Array, "expert time *space"] | None = None
     ) -> tuple[System, RowScales]:
         """Tabulate the law and its conditions for the basis that the network proposes.
 
         **Arguments:**
 
-        - `start`: the initial values `(channel, *space)`.
+        - `start`: the initial condition.
         - `windows`: functions each basis function is multiplied by in turn, `(expert, time, *space)`.
 
         **Returns:** the system and the scales of its rows.
         """
         residual = self.residual_of()
-        expected = (residual.terms.channels, *self.domain.space)
-        if start.shape != expected:
-            raise ValueError(
-                f"The start must be (channel, *space) = {expected}; got {start.shape}. Map over a batch with jax.vmap."
-            )
+        values = self.domain.sample(start, residual.terms.channels)
         if isinstance(self.start, LiftedStart) and isinstance(self.walls, LiftedWalls):
-            start = check_corners(self.domain, start)
-        basis = self.domain.evaluate_basis(self.network, start)
-        if windows is not None:
-            basis = (windows[:, None, :, None] * basis[None]).reshape(-1, *basis.shape[1:])
-        basis, lift = self.start.apply(self.domain, basis, start)
-        basis, lift = self.walls.apply(self.domain, basis, lift)
-        scales = self.scaling(self.domain, start)
+            values = check_corners(self.domain, start, values)
+        basis, lift = self.propose(start, windows)
+        scales = self.scaling(self.domain, values)
         tables, offset = self.domain.tabulate(
             residual.terms, basis, lift, scales.equation, conditioned=self.walls.conditioned
         )
-        wall_rows = (
-            self.domain.wall_conditions(basis, lift)
-            if self.domain.walls()
-            else join_conditions([], basis.shape[0], len(self.domain.shape))
-        )
-        start_rows: Conditions = self.domain.start_conditions(basis, lift, start)
+        start_rows = self.domain.start_conditions(basis, lift, start)
+        wall_rows = self.domain.wall_conditions(basis, lift)
         return System(tables, offset, start_rows, wall_rows), scales
+
+
+def evaluate_field(
+    constraint: HardConstraint,
+    start: PyTree,
+    weights: Float[Array, "expert basis"],
+    points: Float[Array, "place axis"],
+) -> Float[Array, "channel place"]:
+    """A field at places where nothing was solved.
+
+    **Arguments:**
+
+    - `constraint`: on `SpaceTimePoints`.
+    - `start`: the initial condition of the field.
+    - `weights`: those of the field, `(expert, basis)` with one expert.
+    - `points`: where, time first, `(place, axis)`.
+
+    **Returns:** values `(channel, place)`.
+    """
+    basis, lift = constraint.propose(start)
+    return jax.vmap(lambda place: lift(place) + weights[0] @ basis(place))(points).T

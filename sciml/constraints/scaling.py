@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .grids import SpaceTimeGrid
+from .domains import AbstractDomain
 
 
 class RowScales(eqx.Module):
@@ -67,7 +67,7 @@ class AbstractScaling(eqx.Module):
     """How rows are weighed."""
 
     @abc.abstractmethod
-    def __call__(self, domain: SpaceTimeGrid, start: Float[Array, "channel *space"]) -> RowScales:
+    def __call__(self, domain: AbstractDomain, start: Float[Array, "channel *space"]) -> RowScales:
         """Compute the scales.
 
         **Arguments:**
@@ -104,11 +104,10 @@ class NonDimensional(AbstractScaling):
     def __call__(self, domain, start):
         """Compute the scales; see `AbstractScaling.__call__`."""
         size = jnp.asarray(_largest(domain, start) if self.size is None else self.size, start.dtype)
-        duration = domain.times[-1] - domain.times[0]
         points = domain.elapsed.shape[0]
         elapsed = domain.elapsed if self.elapsed else jnp.ones(points)
         return RowScales(
-            equation=(duration * elapsed).astype(start.dtype) / size / points**0.5,
+            equation=(domain.duration * elapsed).astype(start.dtype) / size / points**0.5,
             start=jnp.full(start.size, self.start / start.size**0.5, start.dtype) / size,
             walls=self.walls / size,
             jumps=self.jumps / size,
@@ -142,9 +141,8 @@ class PublishedRows(AbstractScaling):
         )
 
 
-def _largest(domain: SpaceTimeGrid, start: Array) -> Array:
-    values = [jnp.max(jnp.abs(start))]
-    for axis, side in domain.walls():
-        values.append(jnp.max(jnp.abs(domain.apply_wall(jnp.zeros_like(start)[None], axis, side)[1])))
+def _largest(domain: AbstractDomain, start: Array) -> Array:
+    walls = [domain.box.boundaries[axis][side].robin()[2] for axis, side in domain.walls()]
+    values = [jnp.max(jnp.abs(given)).astype(start.dtype) for given in (start, *walls)]
     largest = jnp.max(jnp.stack(values))
     return jax.lax.stop_gradient(jnp.where(largest > 0, largest, 1.0))

@@ -48,9 +48,10 @@ class SoftConstraint(eqx.Module):
         system, scales = constraint.make_system(start)
         count = system.tables.shape[-1]
         if count != 1:
+            channels = constraint.residual_of().terms.channels
             raise ValueError(
-                f"A soft constraint takes a network that gives the field itself, {start.shape[0]} channel(s); this one "
-                f"gives {count} basis functions."
+                f"A soft constraint takes a network that gives the field itself, {channels} channel(s); this one gives "
+                f"{count} basis functions."
             )
         weights = jnp.ones((1, 1), system.tables.dtype)
         matrix, data = weigh_conditions(constraint, system, scales, whole, Independent())

@@ -144,7 +144,7 @@ def solve_system(
     **Returns:** the field with its certificate.
     """
     residual = constraint.residual_of()
-    tables, offset = (partition.split(x) for x in (system.tables, system.offset))
+    tables, offset = _split_tables(system, partition, residual.terms.linear)
     matrix, data = weigh_conditions(constraint, system, scales, partition, coupling)
     interfaces = find_interfaces(partition, constraint.domain, system.tables[:, : residual.terms.channels])
     if isinstance(coupling, Coupled):
@@ -251,6 +251,14 @@ def weigh_interface(
     return scales.slopes * length / scales.share(count * pairs)
 
 
+def _split_tables(system, partition, weight):
+    """The tables by box; what only fills a box up has no weight in it."""
+    tables, offset = partition.split(system.tables), partition.split(system.offset)
+    if not partition.even:
+        offset = offset.at[..., weight].multiply(jnp.asarray(partition.owned, offset.dtype))
+    return tables, offset
+
+
 def _solve_one(constraint, residual, problem, key):
     """One solve; the solution and which points were chosen, `(block, point)`."""
     blocks, points, _, basis = problem.tables.shape
@@ -342,19 +350,15 @@ def answer(
 
     residual, domain = constraint.residual_of(), constraint.domain
     channels, linear = residual.terms.channels, residual.terms.linear
-    tables, offset = (partition.split(x) for x in (system.tables, system.offset))
+    tables, offset = _split_tables(system, partition, residual.terms.linear)
     # The terms are those the solve saw; only the weight of the row is replaced, by one without position.
-    duration = domain.times[-1] - domain.times[0]
     terms = offset + jnp.einsum("kptn,kn->kpt", tables, weights)
-    plain = terms.at[..., linear].set(duration / scales.field)
+    plain = terms.at[..., linear].set(domain.duration / scales.field)
     size = jax.vmap(jax.vmap(residual))(plain)
-    still = domain.tabulate(
-        residual.terms,
-        jnp.zeros((0, domain.shape[0], channels, *domain.space), start.dtype),
-        jnp.broadcast_to(start, (domain.shape[0], *start.shape)),
-        scales.equation,
-        conditioned=constraint.walls.conditioned,
-    )[1]
+    nothing = domain.propose_nothing(start)
+    lift = domain.hold(start, nothing)
+    conditioned = constraint.walls.conditioned
+    _, still = domain.tabulate(residual.terms, nothing, lift, scales.equation, conditioned=conditioned)
     start_miss = _violation(system.start, partition, weights)
     wall_miss = _violation(system.walls, partition, weights)
     jumps = [
@@ -393,15 +397,10 @@ def answer(
         for jump, face in zip(jumps, interfaces, strict=True)
     ]
     loss = scales.reduce(misses)
-    shape = (domain.shape[0], *domain.space, channels)
-
-    def to_field(values):
-        return jnp.moveaxis(partition.join(values).reshape(shape), -1, 1)
-
     return ConstrainedField(
-        to_field(terms[..., :channels]),
+        domain.arrange(partition.join(terms[..., :channels])),
         weights,
-        to_field(size),
+        domain.arrange(partition.join(size)),
         loss,
         jax.lax.stop_gradient(certificate),
     )

@@ -18,6 +18,7 @@ from .errors import ErrorNorms, interpolation_error
 from .family import Family, describe_family
 from .graph_solver import GraphStep, MovingMeshSolver
 from .gridded import GriddedDensity
+from .holes import Graded, HoleGrading, mesh_with_hole
 from .location import Location, locate, locate_triangles
 from .mesh import AbstractMesh
 from .monge_ampere import CellExactMongeAmpere, MongeAmpere, ParabolicRelaxation
@@ -104,6 +105,7 @@ __all__ = [
     "FieldBranch",
     "FunctionMonitor",
     "Gaussian",
+    "Graded",
     "GradientHessianMonitor",
     "GradientMonitor",
     "GraphStep",
@@ -111,6 +113,7 @@ __all__ = [
     "GriddedDensity",
     "HelmholtzFilter",
     "HessianMonitor",
+    "HoleGrading",
     "JitteredLattice",
     "LaplacianSmoothing",
     "Lattice",
@@ -159,6 +162,7 @@ __all__ = [
     "locate",
     "locate_triangles",
     "make_samples",
+    "mesh_with_hole",
     "move_through",
     "published_loss",
     "read_mesh",

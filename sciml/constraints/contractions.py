@@ -165,16 +165,16 @@ def sum_curvature(
     return total + total.T
 
 
-def sum_slopes(
+def vary_slopes(
     function: Callable[[Float[Array, " term"]], Array],
     tables: Float[Array, "point term unknown"],
     offset: Float[Array, "point term"],
     value: Float[Array, " unknown"],
 ) -> Float[Array, " unknown"]:
-    """The gradient of half the sum of squares, to be differentiated once with respect to all but `value`.
+    """Zero, with the derivative of the gradient of half the sum of squares, once, with respect to all but `value`.
 
-    The slope at a point is written with its derivative, `q(t) + S (t - t_held)`, so that differentiation evaluates
-    nothing twice: what `sum_curvature` found is found here again by the compiler.
+    The slopes at a point change by its second derivative, so that nothing is evaluated twice: what `sum_curvature`
+    found is found here again by the compiler.
 
     **Arguments:**
 
@@ -184,48 +184,50 @@ def sum_slopes(
     """
     terms = contract(tables, offset, value)
     bending = bend(function, jax.lax.stop_gradient(terms))
-    change = _vary(terms.T, jax.lax.stop_gradient(bending))
-    return pull(bending.first + change, tables).astype(value.dtype)
+    change = _vary_slopes(terms.T, jax.lax.stop_gradient(bending))
+    return _vary_pull((bending.first + change).T, tables).astype(value.dtype)
+
+
+# Zeros whose derivatives are not. They are written so that they have the axes that what they depend on has under `vmap`
+# and `jax.shard_map`, and so that what is not finite there leaves them alone.
 
 
 @jax.custom_jvp
-def _vary(terms, bending):
-    """Zero, with the second derivative for its own with respect to `terms`."""
-    # Written so that it has the axes that `terms` has under `vmap`, and its derivative, too.
+def _vary_slopes(terms, bending):
     return jnp.where(False, terms, 0)
 
 
-@_vary.defjvp
-def _differentiate_vary(primals, tangents):
+@_vary_slopes.defjvp
+def _differentiate_vary_slopes(primals, tangents):
     terms, bending = primals
-    return _vary(terms, bending), bending.apply(tangents[0])
+    return _vary_slopes(terms, bending), bending.apply(tangents[0])
+
+
+@jax.custom_jvp
+def _vary_pull(slopes, tables):
+    return jnp.where(False, slopes[0, 0] * tables[0, 0], 0)
+
+
+@_vary_pull.defjvp
+def _differentiate_vary_pull(primals, tangents):
+    (slopes, tables), (turn, change) = primals, tangents
+    return _vary_pull(slopes, tables), pull(turn, tables) + jnp.sum(slopes[..., None] * change, axis=(0, 1))
 
 
 def pull(
-    slopes: Float[Array, "term point"], tables: Float[Array, "point term unknown"]
+    slopes: Float[Array, "point term"], tables: Float[Array, "point term unknown"]
 ) -> Float[Array, " unknown"]:
     """The slope with respect to the unknowns, of slopes with respect to the terms.
 
     **Arguments:**
 
-    - `slopes`: `(term, point)`.
+    - `slopes`: `(point, term)`.
     - `tables`: `(point, term, unknown)`.
 
     **Returns:** `(unknown,)`.
     """
-    return _pull(slopes.T, tables)
-
-
-@jax.custom_jvp
-def _pull(slopes, tables):
     # Of one flat vector: the derivative of a sum over two axes would copy the tables.
     return slopes.ravel() @ tables.reshape(-1, tables.shape[-1])
-
-
-@_pull.defjvp
-def _differentiate_pull(primals, tangents):
-    (slopes, tables), (turn, change) = primals, tangents
-    return _pull(slopes, tables), _pull(turn, tables) + jnp.sum(slopes[..., None] * change, axis=(0, 1))
 
 
 def bend(function: Callable[[Float[Array, " term"]], Array], terms: Float[Array, "point term"]) -> Bending:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from .contractions import contract, sum_curvature, sum_slopes, sum_squares
 from .implicit import AbstractDerivative, ExactDerivative, StopGradient
@@ -68,29 +68,31 @@ class BlockResiduals(AbstractResiduals):
     **Arguments:**
 
     - `blocks`: how many blocks.
+    - `rest`: what of the function is no array, such as the activation of a network in it.
     """
 
     blocks: int = eqx.field(static=True)
+    rest: PyTree = eqx.field(static=True, default=None)
 
     def rows(self, value, args):
         """See `AbstractResiduals.rows`; `value` is `(unknown,)`."""
-        function, *_ = args
+        function = eqx.combine(args[0], self.rest)
         return jax.vmap(jax.vmap(function))(self._each(contract, value, args)).ravel()
 
     def expand(self, value, args):
         """See `AbstractResiduals.expand`; `value` is `(unknown,)`."""
-        function, *_ = args
+        function = eqx.combine(args[0], self.rest)
         objective, gradient, gram = self._each(lambda *block: sum_squares(function, *block), value, args)
         return Quadratic(jnp.sum(objective), gradient.ravel(), jax.scipy.linalg.block_diag(*gram))
 
     def gradient(self, value, args):
         """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
-        function, *_ = args
+        function = eqx.combine(args[0], self.rest)
         return self._each(lambda *block: sum_slopes(function, *block), value, args).ravel()
 
     def curvature(self, value, args):
         """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
-        function, *_ = args
+        function = eqx.combine(args[0], self.rest)
         return jax.scipy.linalg.block_diag(
             *self._each(lambda *block: sum_curvature(function, *block), value, args)
         )
@@ -152,10 +154,11 @@ def guess_blocks(
 
 
 def _solve(function, problem, initial, solver, ridge, derivative: AbstractDerivative) -> BlockSolution:
+    arrays, rest = eqx.partition(function, eqx.is_array)
     found = least_squares(
-        BlockResiduals(len(initial)),
+        BlockResiduals(len(initial), rest),
         jax.lax.stop_gradient(initial).ravel(),
-        (function, problem.tables, problem.offset),
+        (arrays, problem.tables, problem.offset),
         constant=(problem.matrix, problem.data),
         solver=solver,
         derivative=derivative,

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from .contractions import contract, sum_curvature, sum_slopes, sum_squares
+from .contractions import contract, sum_curvature, sum_squares, vary_slopes
 from .implicit import AbstractDerivative, ExactDerivative, StopGradient
 from .least_squares import least_squares
 from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Quadratic
@@ -85,10 +85,10 @@ class BlockResiduals(AbstractResiduals):
         objective, gradient, gram = self._each(lambda *block: sum_squares(function, *block), value, args)
         return Quadratic(jnp.sum(objective), gradient.ravel(), jax.scipy.linalg.block_diag(*gram))
 
-    def gradient(self, value, args):
-        """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
+    def vary(self, value, args):
+        """See `AbstractResiduals.vary`; `value` is `(unknown,)`."""
         function = eqx.combine(args[0], self.rest)
-        return self._each(lambda *block: sum_slopes(function, *block), value, args).ravel()
+        return self._each(lambda *block: vary_slopes(function, *block), value, args).ravel()
 
     def curvature(self, value, args):
         """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""

@@ -228,7 +228,7 @@ class BurgersConstraint(AbstractConstraintExperiment):
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork(basis=24, width=20)
     """The network."""
-    training: ConstraintTraining = ConstraintTraining()
+    training: ConstraintTraining = ConstraintTraining(steps=400, pretraining=0.8)
     """How to train."""
 
     @classmethod

@@ -1,6 +1,7 @@
 """The layer: exact where its basis holds the solution, conditions met, gradients right, one expert no expert."""
 
 import dataclasses
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -28,6 +29,7 @@ from sciml.constraints import (
 )
 from sciml.constraints.levenberg_marquardt import LevenbergMarquardt
 from sciml.pdes import (
+    AbstractPDE,
     Box,
     Burgers,
     Dirichlet,
@@ -207,6 +209,27 @@ def test_a_law_can_be_learned_through_the_layer():
     value = jax.jit(score)
     numerical = (value(0.0501) - value(0.0499)) / 2e-4
     assert jax.jit(jax.grad(score))(0.05) == pytest.approx(float(numerical), rel=1e-4)
+
+
+class Grown(AbstractPDE):
+    net: eqx.nn.MLP
+    channels: ClassVar = ("u",)
+
+    def rate(self, t, u, calculus):
+        return calculus.laplacian(u) + jax.vmap(self.net, -1, -1)(u.value)
+
+
+def test_a_law_may_hold_a_network():
+    """Whose activation is no array: the layer and its gradient can be traced. The last example uses their values."""
+    domain = periodic(16, 8)
+    basis, start = fixed(jax.random.normal(jax.random.key(0), (3, *domain.shape))), make_start(domain)
+    law = Grown(eqx.nn.MLP(1, 1, 2, 1, jnp.tanh, key=jax.random.key(1)))
+
+    def score(law):
+        return jnp.sum(HardConstraint(basis, law, domain, frozen=0)(start, throw=False).value ** 2)
+
+    gradient = eqx.filter_eval_shape(eqx.filter_grad(score), law)
+    assert gradient.net.layers[0].weight.shape == (2, 1)
 
 
 @pytest.mark.slow

@@ -65,9 +65,8 @@ def test_interfaces_lie_between_the_boxes():
         assert np.all(row[~mask] == 0)
 
 
-@pytest.mark.parametrize(
-    "coupling", [OwnRows(), pytest.param(Coupled(), marks=pytest.mark.slow)], ids=["own", "coupled"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("coupling", [OwnRows(), Coupled()], ids=["own", "coupled"])
 def test_an_uneven_solve_is_optimal(coupling):
     """For the rows as they are without boxes: every point counts once, in the box that owns it."""
     domain = periodic(13, 9)

@@ -111,10 +111,9 @@ def sum_squares(
     gradient = jnp.zeros_like(value)
     for row, number in enumerate(rows):
         jacobian = sum(slope[row, :, None] * tables[:, term] for term, slope in enumerate(slopes))
-        jacobian = jax.lax.optimization_barrier(jacobian.astype(value.dtype))
-        parts = _split(jacobian)
+        parts = jax.lax.optimization_barrier(_split(jacobian.astype(value.dtype)))
         gram = gram + jnp.sum(jnp.einsum("cpn,cpm->cnm", parts, parts), axis=0)
-        gradient = gradient + number @ jacobian
+        gradient = gradient + jnp.sum(jnp.einsum("cp,cpn->cn", _split(number), parts), axis=0)
     return Quadratic(0.5 * jnp.sum(rows**2), gradient, gram)
 
 

@@ -21,6 +21,8 @@ from .nonlinearity import find_curved
 PARTS = (8, 10, 9, 6, 5, 4, 7, 3, 2)
 # Shorter sums are not worth splitting.
 LONG = 1000
+# So many terms are differentiated one by one.
+FEW = 4
 # In how many goes the parts of a Hessian are taken, the first that divides their number.
 GOES = (2, 3, 5)
 
@@ -243,16 +245,23 @@ def bend(function: Callable[[Float[Array, " term"]], Array], terms: Float[Array,
     curved = find_curved(function, jax.ShapeDtypeStruct((count,), terms.dtype))
 
     def at(*here):
-        rows, slopes = _differentiate(function, *here)
+        if count > FEW:
+            rows, slopes = _differentiate(function, *here)
+            slope = jax.grad(lambda *there: rows @ jnp.ravel(function(jnp.stack(there))), tuple(range(count)))
+        else:
+            # One by one, forward: backward, a slope of a slice is padded with zeros.
+            (rows, *_), slopes = zip(*(_advance(function, here, term) for term in range(count)), strict=True)
         first = [rows @ slope for slope in slopes]
         square = {(i, j): one @ two for i, one in enumerate(slopes) for j, two in enumerate(slopes)}
-        slope = jax.grad(lambda *there: rows @ jnp.ravel(function(jnp.stack(there))), tuple(range(count)))
         second = {}
         for head, *others in curved:
-            # Of the point, if only by name: inside `jax.shard_map` it must vary as that does.
-            along = [jnp.where(False, x, float(term == head)) for term, x in enumerate(here)]
-            column = jax.jvp(slope, here, tuple(along))[1]
-            second |= {(head, other): column[other] for other in (head, *others)}
+            if count > FEW:
+                column = jax.jvp(slope, here, _along(here, head))[1]
+                second |= {(head, other): column[other] for other in (head, *others)}
+                continue
+            for other in (head, *others):
+                _, bent = jax.jvp(lambda *x, o=other: _advance(function, x, o)[1], here, _along(here, head))
+                second[head, other] = rows @ bent
         return first, square, second
 
     first, square, second = jax.vmap(at)(*terms.T)
@@ -275,10 +284,7 @@ def differentiate(
 
 
 def _differentiate(function, *at) -> tuple[Array, tuple[Array, ...]]:
-    """Rows `(row,)` and for each term slopes `(row,)`; of a single row in one pass backward.
-
-    The terms are given one by one, as the derivative of a slice is padded with zeros.
-    """
+    """Rows `(row,)` and for each term slopes `(row,)`; of a single row in one pass backward."""
     every = tuple(range(len(at)))
     if jax.eval_shape(function, jnp.stack(at)).size == 1:
         row, slope = jax.value_and_grad(lambda *x: jnp.ravel(function(jnp.stack(x)))[0], every)(*at)
@@ -290,6 +296,16 @@ def _differentiate(function, *at) -> tuple[Array, tuple[Array, ...]]:
 
     slopes, rows = jax.jacfwd(twice, every, has_aux=True)(*at)
     return rows, slopes
+
+
+def _advance(function, at, term) -> tuple[Array, Array]:
+    """Rows `(row,)` and their slopes along one term."""
+    return jax.jvp(lambda *x: jnp.ravel(function(jnp.stack(x))), at, _along(at, term))
+
+
+def _along(at, term) -> tuple[Array, ...]:
+    # Of the point, if only by name: inside `jax.shard_map` it must vary as that does.
+    return tuple(jnp.where(False, x, float(number == term)) for number, x in enumerate(at))
 
 
 def _split(rows: Array) -> Array:

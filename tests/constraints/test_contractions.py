@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sciml.constraints import contractions
 from sciml.constraints.contractions import sum_curvature, sum_squares, vary_slopes
 from sciml.constraints.nonlinearity import find_curved
 
@@ -100,3 +101,14 @@ def test_sums_are_derivatives_of_half_the_sum_of_squares(law, points):
 
     for ours, theirs in zip(*both(value), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10 * np.max(np.abs(theirs)))
+
+
+def test_many_terms_are_differentiated_as_few_are(monkeypatch):
+    """Property: backward, as for many terms, and forward, as for few."""
+    terms = jax.random.normal(jax.random.key(2), (20, 3))
+    few = jax.jit(lambda x: contractions.bend(system, x))(terms)
+    monkeypatch.setattr(contractions, "FEW", 0)
+    many = jax.jit(lambda x: contractions.bend(system, x))(terms)
+    assert few.second.keys() == many.second.keys()
+    for ours, theirs in zip(*map(jax.tree.leaves, (few, many)), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-14)

@@ -15,12 +15,13 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
+from .backends import AbstractBackend
 from .contractions import contract, sum_curvature, sum_squares, vary_slopes
-from .implicit import AbstractDerivative, ExactDerivative, StopGradient
-from .least_squares import least_squares
-from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Quadratic
+from .implicit import AbstractDerivative, StopGradient
+from .least_squares import LeastSquaresSolution, least_squares
+from .levenberg_marquardt import LevenbergMarquardt, Quadratic
 from .residuals import AbstractResiduals
 
 
@@ -39,27 +40,6 @@ class BlockProblem(NamedTuple):
     offset: Float[Array, "block point term"]
     matrix: Float[Array, "row unknown"]
     data: Float[Array, " row"]
-
-
-class BlockSolution(NamedTuple):
-    """The weights, and how the solve went.
-
-    **Arguments:**
-
-    - `weights`: `(block, basis)`.
-    - `objective`: what was minimized, a scalar.
-    - `gradient_norm`: the largest cosine of a column of the Jacobian with the residual, a scalar.
-    - `smallest_eigenvalue`: of the Gram matrix scaled to a unit diagonal, a scalar.
-    - `iterations`: trials, a scalar.
-    - `result`: how it ended.
-    """
-
-    weights: Float[Array, "block basis"]
-    objective: Float[Array, ""]
-    gradient_norm: Float[Array, ""]
-    smallest_eigenvalue: Float[Array, ""]
-    iterations: Int[Array, ""]
-    result: RESULTS
 
 
 class BlockResiduals(AbstractResiduals):
@@ -112,9 +92,10 @@ def solve_blocks(
     problem: BlockProblem,
     initial: Float[Array, "block basis"],
     *,
-    solver: LevenbergMarquardt,
+    solver: LevenbergMarquardt | AbstractBackend,
+    derivative: AbstractDerivative,
     ridge: float,
-) -> BlockSolution:
+) -> LeastSquaresSolution:
     """Find the weights.
 
     **Arguments:**
@@ -123,37 +104,12 @@ def solve_blocks(
       may be differentiated.
     - `problem`: tables, offsets and constant rows; may be differentiated.
     - `initial`: the first weights `(block, basis)`; not differentiated.
-    - `solver`: tolerances.
+    - `solver`, `derivative`: as for `least_squares`.
     - `ridge`: added to the rows as `ridge * w`.
 
-    **Returns:** the solution, `weights` `(block, basis)`. Nothing is raised: look at `result`.
+    **Returns:** the solution, its value the weights `(block, basis)` in the precision of the tables. Nothing is raised:
+        look at `result`.
     """
-    found = _solve(function, problem, initial, solver, ridge, ExactDerivative())
-    return found._replace(weights=found.weights.astype(problem.tables.dtype))
-
-
-def guess_blocks(
-    function: Callable[[Float[Array, " term"]], Float[Array, " row"]],
-    problem: BlockProblem,
-    initial: Float[Array, "block basis"],
-    *,
-    solver: LevenbergMarquardt,
-    ridge: float,
-) -> Float[Array, "block basis"]:
-    """Weights to start from: as `solve_blocks` finds them, without a derivative or a verdict.
-
-    **Arguments:**
-
-    - `function`, `problem`, `solver`, `ridge`: as for `solve_blocks`.
-    - `initial`: the first weights `(block, basis)`.
-
-    **Returns:** weights `(block, basis)`; the first ones where no finite ones were found.
-    """
-    found = _solve(function, problem, initial, solver, ridge, StopGradient()).weights
-    return jnp.where(jnp.all(jnp.isfinite(found)), found, initial)
-
-
-def _solve(function, problem, initial, solver, ridge, derivative: AbstractDerivative) -> BlockSolution:
     arrays, rest = eqx.partition(function, eqx.is_array)
     found = least_squares(
         BlockResiduals(len(initial), rest),
@@ -165,11 +121,28 @@ def _solve(function, problem, initial, solver, ridge, derivative: AbstractDeriva
         regularization=ridge,
         throw=False,
     )
-    return BlockSolution(
-        found.value.reshape(initial.shape),
-        found.objective,
-        found.gradient_norm,
-        found.smallest_eigenvalue,
-        found.iterations,
-        found.result,
-    )
+    weights = found.value.reshape(initial.shape).astype(problem.tables.dtype)
+    return eqx.tree_at(lambda f: f.value, found, weights)
+
+
+def guess_blocks(
+    function: Callable[[Float[Array, " term"]], Float[Array, " row"]],
+    problem: BlockProblem,
+    initial: Float[Array, "block basis"],
+    *,
+    solver: LevenbergMarquardt | AbstractBackend,
+    ridge: float,
+) -> Float[Array, "block basis"]:
+    """Weights to start from: as `solve_blocks` finds them, without a derivative or a verdict.
+
+    **Arguments:**
+
+    - `function`, `problem`, `solver`, `ridge`: as for `solve_blocks`.
+    - `initial`: the first weights `(block, basis)`.
+
+    **Returns:** weights `(block, basis)`; the first ones where no finite ones were found.
+    """
+    found = solve_blocks(
+        function, problem, initial, solver=solver, derivative=StopGradient(), ridge=ridge
+    ).value
+    return jnp.where(jnp.all(jnp.isfinite(found)), found, initial)

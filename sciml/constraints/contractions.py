@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 from .levenberg_marquardt import Quadratic
 from .nonlinearity import find_curved
 
-# What a sum is split into, the first that divides it: enough parts to keep a part in the cache.
-PARTS = (20, 16, 10, 8, 5, 4, 3, 2)
+# What a sum is split into, the first that divides it: as many as two cores like best, and some for more of them.
+PARTS = (8, 10, 9, 6, 5, 4, 7, 3, 2)
 # Shorter sums are not worth splitting.
 LONG = 1000
 # In how many goes the parts of a Hessian are taken, the first that divides their number.

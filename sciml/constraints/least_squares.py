@@ -21,7 +21,7 @@ class LeastSquaresSolution(eqx.Module):
 
     **Arguments:**
 
-    - `value`: the unknowns `(unknown,)`, differentiable.
+    - `value`: the unknowns, `(unknown,)` or, of blocks, `(block, basis)`; differentiable.
     - `objective`: half the sum of the squares there, a scalar.
     - `gradient_norm`: the largest cosine of a column of the Jacobian with the residual, a scalar; 0 at a minimum.
         As the objective, it is that before the last step of Newton's method, which comes with the derivative.
@@ -30,7 +30,7 @@ class LeastSquaresSolution(eqx.Module):
     - `result`: how it ended.
     """
 
-    value: Float[Array, " unknown"]
+    value: Float[Array, "..."]
     objective: Float[Array, ""]
     gradient_norm: Float[Array, ""]
     smallest_eigenvalue: Float[Array, ""]

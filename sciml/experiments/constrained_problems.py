@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import diffrax
 
+from ..constraints import AbstractStart, LiftedStart
 from ..pdes import (
     Box,
     Burgers,
@@ -115,6 +116,7 @@ class NavierStokesConstraint(AbstractConstraintExperiment):
 
     name: ClassVar[str] = "navier-stokes-constraint"
     summary: ClassVar[str] = "2-D Navier-Stokes under a constraint: one, experts, soft, supervised"
+    published_start: ClassVar[AbstractStart] = LiftedStart()
     pace: ClassVar[dict[str, float]] = {
         "soft": 6.6,
         "soft-published": 6.6,

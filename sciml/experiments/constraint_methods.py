@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from .. import nn
 from ..constraints import (
+    AbstractStart,
     Coupled,
     DiscretizedWalls,
     Experts,
@@ -24,7 +25,6 @@ from ..constraints import (
     PublishedRows,
     SoftConstraint,
     SpaceTimeGrid,
-    WeightedStart,
     WeightedWalls,
 )
 from ..pdes import AbstractPDE, channel_names
@@ -187,11 +187,12 @@ def build_layer(
     jumps: float,
     regularization: float,
     fixed: bool,
+    published_start: AbstractStart,
 ) -> Callable:
     """The layer of a method around a network.
 
-    Published methods meet the conditions by rows and weigh these as their code does; all others start from the initial
-    condition exactly, take the walls from the calculus, and have rows without units.
+    Published methods meet the conditions and weigh rows as their code does; all others start from the initial condition
+    exactly, take the walls from the calculus, and have rows without units.
 
     **Arguments:**
 
@@ -204,6 +205,7 @@ def build_layer(
     - `jumps`: the weight of jumps between coupled experts.
     - `regularization`: of the weights, but for published methods, which have their own.
     - `fixed`: whether the weights are 1 rather than solved for.
+    - `published_start`: how the initial condition is met by published methods.
 
     **Returns:** a function from a start `(channel, *space)` to a `ConstrainedField`.
     """
@@ -214,7 +216,7 @@ def build_layer(
             network,
             law,
             domain,
-            start=WeightedStart(),
+            start=published_start,
             walls=WeightedWalls(),
             scaling=PublishedRows(),
             regularization=1e-4,  # theirs

@@ -28,6 +28,7 @@ from sciml.constraints import (
     WeightedWalls,
 )
 from sciml.constraints.levenberg_marquardt import LevenbergMarquardt
+from sciml.meshes import uniform_mesh
 from sciml.pdes import (
     AbstractPDE,
     Box,
@@ -329,6 +330,7 @@ def _dependent(domain):
         (lambda d: Overlapping(0.7), "at most 1/2"),
         (lambda d: SoftConstraint(HardConstraint(make_network(d), BURGERS, d)), "gives the field itself"),
         (lambda d: SpaceTimeGrid(d.calculus, [0.0, 0.2, 0.1, 0.3, 0.4]), "must increase"),
+        (lambda d: SpaceTimeGrid(uniform_mesh(walled().calculus.grid), np.arange(9.0)), "Between walls"),
         (lambda d: SpaceTimeGrid(d.calculus, [0.0, 0.2, 0.3]), "at least 5 times"),
         (lambda d: SpaceTimeGrid(d.calculus, np.arange(9.0), clock=Clock(1.0)), "must agree"),
     ],

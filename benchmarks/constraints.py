@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -83,16 +84,7 @@ def _move(network, direction, step):
 
 def check_devices() -> None:
     """The largest relative difference of score and gradient from one device, and exchanges in the solver's loop."""
-    program = ROOT / "tests" / "constraints" / "devices.py"
-    flags = "--xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [sys.executable, str(program), "single,shard_map,pmap,compiler"],
-        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = _finish(_start("single,shard_map,pmap,compiler", 4))
     single = found.pop("single")
     wanted = np.array([single["score"], *single["gradient"]])
     for road in ("shard_map", "pmap", "compiler"):
@@ -111,3 +103,34 @@ def check_devices() -> None:
             target="report" if road == "compiler" else "== 0",
             device="cpu, 4 simulated devices",
         )
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        where = f"localhost:{free.getsockname()[1]}"
+    roads = "shard_map-experts,shard_map-batch,shard_map-both"
+    both = [_finish(p) for p in [_start(roads, 2, where, str(number), "2") for number in range(2)]]
+    numbers = np.array([[run["score"], *run["gradient"]] for found in both for run in found.values()])
+    record_claim(
+        claim="constraints/devices-difference-two-processes",
+        value=np.abs(numbers / wanted - 1).max(),
+        target="<= 1e-10",
+        device="cpu, 2 processes with 2 simulated devices each",
+    )
+
+
+def _start(roads, devices, *more):
+    program = ROOT / "tests" / "constraints" / "devices.py"
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, str(program), roads, *more],
+        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _finish(process):
+    out, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"The devices failed:\n{errors[-3000:]}")
+    return json.loads(out.splitlines()[-1])

@@ -11,6 +11,7 @@ from .conditions import (
     WeightedStart,
     WeightedWalls,
 )
+from .couplings import AbstractCoupling, AbstractSpread, Coupled, Independent, Overlapping, OwnRows
 from .domains import AbstractDomain, Clock
 from .experts import Experts
 from .gate import Gate, GatedField, RejectedError
@@ -26,7 +27,6 @@ from .residuals import AbstractResiduals, FunctionResiduals, PointwiseResiduals
 from .sampling import AbstractSampling, AllPoints, ResidualPoints, UniformPoints
 from .scaling import AbstractScaling, NonDimensional, PublishedRows, RowScales
 from .soft import SoftConstraint
-from .solving import AbstractCoupling, AbstractSpread, Coupled, Independent, Overlapping, OwnRows
 
 __all__ = [
     "RESULTS",

@@ -15,12 +15,13 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, PyTree
 
-from .contractions import contract, sum_curvature, sum_slopes, sum_squares
-from .implicit import AbstractDerivative, ExactDerivative, StopGradient
-from .least_squares import least_squares
-from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Quadratic
+from .backends import AbstractBackend
+from .contractions import contract, sum_curvature, sum_squares, vary_slopes
+from .implicit import AbstractDerivative, StopGradient
+from .least_squares import LeastSquaresSolution, least_squares
+from .levenberg_marquardt import LevenbergMarquardt, Quadratic
 from .residuals import AbstractResiduals
 
 
@@ -41,56 +42,37 @@ class BlockProblem(NamedTuple):
     data: Float[Array, " row"]
 
 
-class BlockSolution(NamedTuple):
-    """The weights, and how the solve went.
-
-    **Arguments:**
-
-    - `weights`: `(block, basis)`.
-    - `objective`: what was minimized, a scalar.
-    - `gradient_norm`: the largest cosine of a column of the Jacobian with the residual, a scalar.
-    - `smallest_eigenvalue`: of the Gram matrix scaled to a unit diagonal, a scalar.
-    - `iterations`: trials, a scalar.
-    - `result`: how it ended.
-    """
-
-    weights: Float[Array, "block basis"]
-    objective: Float[Array, ""]
-    gradient_norm: Float[Array, ""]
-    smallest_eigenvalue: Float[Array, ""]
-    iterations: Int[Array, ""]
-    result: RESULTS
-
-
 class BlockResiduals(AbstractResiduals):
     """The rows at the points of all blocks; `args` are the function, the tables and the offset of `BlockProblem`.
 
     **Arguments:**
 
     - `blocks`: how many blocks.
+    - `rest`: what of the function is no array, such as the activation of a network in it.
     """
 
     blocks: int = eqx.field(static=True)
+    rest: PyTree = eqx.field(static=True, default=None)
 
     def rows(self, value, args):
         """See `AbstractResiduals.rows`; `value` is `(unknown,)`."""
-        function, *_ = args
+        function = eqx.combine(args[0], self.rest)
         return jax.vmap(jax.vmap(function))(self._each(contract, value, args)).ravel()
 
     def expand(self, value, args):
         """See `AbstractResiduals.expand`; `value` is `(unknown,)`."""
-        function, *_ = args
+        function = eqx.combine(args[0], self.rest)
         objective, gradient, gram = self._each(lambda *block: sum_squares(function, *block), value, args)
         return Quadratic(jnp.sum(objective), gradient.ravel(), jax.scipy.linalg.block_diag(*gram))
 
-    def gradient(self, value, args):
-        """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
-        function, *_ = args
-        return self._each(lambda *block: sum_slopes(function, *block), value, args).ravel()
+    def vary(self, value, args):
+        """See `AbstractResiduals.vary`; `value` is `(unknown,)`."""
+        function = eqx.combine(args[0], self.rest)
+        return self._each(lambda *block: vary_slopes(function, *block), value, args).ravel()
 
     def curvature(self, value, args):
         """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
-        function, *_ = args
+        function = eqx.combine(args[0], self.rest)
         return jax.scipy.linalg.block_diag(
             *self._each(lambda *block: sum_curvature(function, *block), value, args)
         )
@@ -110,9 +92,10 @@ def solve_blocks(
     problem: BlockProblem,
     initial: Float[Array, "block basis"],
     *,
-    solver: LevenbergMarquardt,
+    solver: LevenbergMarquardt | AbstractBackend,
+    derivative: AbstractDerivative,
     ridge: float,
-) -> BlockSolution:
+) -> LeastSquaresSolution:
     """Find the weights.
 
     **Arguments:**
@@ -121,13 +104,25 @@ def solve_blocks(
       may be differentiated.
     - `problem`: tables, offsets and constant rows; may be differentiated.
     - `initial`: the first weights `(block, basis)`; not differentiated.
-    - `solver`: tolerances.
+    - `solver`, `derivative`: as for `least_squares`.
     - `ridge`: added to the rows as `ridge * w`.
 
-    **Returns:** the solution, `weights` `(block, basis)`. Nothing is raised: look at `result`.
+    **Returns:** the solution, its value the weights `(block, basis)` in the precision of the tables. Nothing is raised:
+        look at `result`.
     """
-    found = _solve(function, problem, initial, solver, ridge, ExactDerivative())
-    return found._replace(weights=found.weights.astype(problem.tables.dtype))
+    arrays, rest = eqx.partition(function, eqx.is_array)
+    found = least_squares(
+        BlockResiduals(len(initial), rest),
+        jax.lax.stop_gradient(initial).ravel(),
+        (arrays, problem.tables, problem.offset),
+        constant=(problem.matrix, problem.data),
+        solver=solver,
+        derivative=derivative,
+        regularization=ridge,
+        throw=False,
+    )
+    weights = found.value.reshape(initial.shape).astype(problem.tables.dtype)
+    return eqx.tree_at(lambda f: f.value, found, weights)
 
 
 def guess_blocks(
@@ -135,7 +130,7 @@ def guess_blocks(
     problem: BlockProblem,
     initial: Float[Array, "block basis"],
     *,
-    solver: LevenbergMarquardt,
+    solver: LevenbergMarquardt | AbstractBackend,
     ridge: float,
 ) -> Float[Array, "block basis"]:
     """Weights to start from: as `solve_blocks` finds them, without a derivative or a verdict.
@@ -147,26 +142,7 @@ def guess_blocks(
 
     **Returns:** weights `(block, basis)`; the first ones where no finite ones were found.
     """
-    found = _solve(function, problem, initial, solver, ridge, StopGradient()).weights
+    found = solve_blocks(
+        function, problem, initial, solver=solver, derivative=StopGradient(), ridge=ridge
+    ).value
     return jnp.where(jnp.all(jnp.isfinite(found)), found, initial)
-
-
-def _solve(function, problem, initial, solver, ridge, derivative: AbstractDerivative) -> BlockSolution:
-    found = least_squares(
-        BlockResiduals(len(initial)),
-        jax.lax.stop_gradient(initial).ravel(),
-        (function, problem.tables, problem.offset),
-        constant=(problem.matrix, problem.data),
-        solver=solver,
-        derivative=derivative,
-        regularization=ridge,
-        throw=False,
-    )
-    return BlockSolution(
-        found.value.reshape(initial.shape),
-        found.objective,
-        found.gradient_norm,
-        found.smallest_eigenvalue,
-        found.iterations,
-        found.result,
-    )

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .couplings import AbstractCoupling, AbstractSpread, Coupled, Overlapping
 from .grids import SpaceTimeGrid
 from .hard import TOGETHER, ConstrainedField, HardConstraint
 from .partitions import Partition, make_partition
-from .solving import AbstractCoupling, AbstractSpread, Coupled, Overlapping, solve_system
+from .solving import solve_system
 
 
 class Experts(eqx.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..pdes import AbstractCalculus, Box
+from ..pdes import AbstractCalculus, Box, FiniteDifference, FiniteVolume, Spectral
 from .domains import AbstractDomain, Clock, fit_profiles
 from .systems import Conditions, join_conditions
 from .terms import difference_matrix, difference_weights
@@ -21,12 +21,14 @@ class SpaceTimeGrid(AbstractDomain):
 
     **Arguments:**
 
-    - `calculus`: `Spectral` or `FiniteDifference` on the grid.
+    - `calculus`: `Spectral` or `FiniteDifference` on the grid; or, on a periodic box, any calculus of values on a grid,
+        such as a mesh that was moved.
     - `times`: increasing, the first the start, `(time,)`; they need not be even.
     - `accuracy`: the order of the time derivative, by finite differences on these times.
     - `clock`: the network's time coordinate; by default 0 at the first time and 1 at the last.
 
-    **Raises:** `ValueError` for times that do not increase, or fewer than a stencil needs.
+    **Raises:** `ValueError` for times that do not increase, or fewer than a stencil needs, and for a moved mesh between
+    walls.
     """
 
     calculus: AbstractCalculus
@@ -53,6 +55,11 @@ class SpaceTimeGrid(AbstractDomain):
             raise ValueError(
                 f"SpaceTimeGrid needs a calculus on a grid, Spectral or FiniteDifference; got "
                 f"{type(self.calculus).__name__}. A network of coordinates can be evaluated on the grid."
+            )
+        if self.walls() and not isinstance(self.calculus, (Spectral, FiniteDifference, FiniteVolume)):
+            raise ValueError(
+                f"Between walls SpaceTimeGrid needs a regular grid, Spectral, FiniteDifference or FiniteVolume; got "
+                f"{type(self.calculus).__name__}. A mesh that was moved may be periodic."
             )
         if np.any(np.diff(self.times) <= 0):
             raise ValueError(f"The times of a SpaceTimeGrid must increase; got {self.times}.")
@@ -220,8 +227,7 @@ class SpaceTimeGrid(AbstractDomain):
         if terms.time:
             rest.append(jnp.repeat(jnp.asarray(self.times, float), int(np.prod(self.space))))
         if terms.position:
-            places = np.meshgrid(*self.calculus.grid.axes, indexing="ij")
-            rest += [jnp.tile(jnp.asarray(place.ravel(), float), len(self.times)) for place in places]
+            rest += [jnp.tile(place.ravel(), len(self.times)) for place in self.calculus.coordinates]
         rest = jnp.stack(rest, axis=-1).astype(linear.dtype)
         tables = jnp.concatenate([linear, jnp.zeros((*rest.shape, linear.shape[-1]), linear.dtype)], axis=1)
         return tables, jnp.concatenate([all_terms(lift), rest], axis=1)

@@ -19,6 +19,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..pdes import AbstractPDE
+from .backends import AbstractBackend
 from .certificate import Certificate
 from .conditions import (
     AbstractStart,
@@ -28,12 +29,14 @@ from .conditions import (
     LiftedWalls,
     check_corners,
 )
+from .couplings import AbstractSpread, Independent, Together
 from .domains import AbstractDomain
+from .implicit import AbstractDerivative, ExactDerivative
 from .levenberg_marquardt import LevenbergMarquardt
 from .partitions import Partition
 from .sampling import AbstractSampling, AllPoints
 from .scaling import AbstractScaling, NonDimensional, RowScales
-from .solving import AbstractSpread, Independent, Together, solve_system
+from .solving import solve_system
 from .systems import System
 from .terms import LawResidual, find_terms
 
@@ -85,7 +88,10 @@ class HardConstraint(eqx.Module):
     - `coarse`: solve on every so-many-th point first, and start from there; 1 for not.
     - `frozen`: so many solves first with the values of the field frozen where the law uses them beside its operators.
       For a law linear in its derivatives each is a linear problem, without local minima.
-    - `solver`: of the least-squares problem.
+    - `solver`: of the least-squares problem, as for [`least_squares`][sciml.constraints.least_squares]: ours, or
+        `Optimistix()` or `Jaxopt()`.
+    - `derivative`: what the derivative of the weights is taken to be: `ExactDerivative()`, or `GaussNewtonDerivative()`
+        or `StopGradient()`, which cost less and may mislead training.
     - `regularization`: added to the rows as `regularization * w`.
 
     **Raises:** `TypeError` or `ValueError` for a law that cannot be tabulated.
@@ -100,7 +106,8 @@ class HardConstraint(eqx.Module):
     sampling: AbstractSampling = AllPoints()
     coarse: int = eqx.field(static=True, default=1)
     frozen: int = eqx.field(static=True, default=2)
-    solver: LevenbergMarquardt = LevenbergMarquardt()
+    solver: LevenbergMarquardt | AbstractBackend = LevenbergMarquardt()
+    derivative: AbstractDerivative = ExactDerivative()
     regularization: float = 1e-6
 
     def __check_init__(self):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from .levenberg_marquardt import find_scale
+from .levenberg_marquardt import Quadratic, find_scale
 from .residuals import AbstractResiduals
 
 
@@ -24,7 +24,7 @@ class AbstractDerivative(eqx.Module):
         self,
         residuals: AbstractResiduals,
         value: Float[Array, " unknown"],
-        gram: Float[Array, "unknown unknown"],
+        here: Quadratic,
         args: PyTree,
         constant: tuple[Array, Array] | None,
         ridge: float,
@@ -36,7 +36,7 @@ class AbstractDerivative(eqx.Module):
 
         - `residuals`: the rows.
         - `value`: the minimum `(unknown,)`.
-        - `gram`: `J^T J` of all rows there, `(unknown, unknown)`.
+        - `here`: objective, gradient and Gram matrix of all rows there.
         - `args`: what the rows depend on.
         - `constant`: a matrix `(row, unknown)` and a right side `(row,)` of linear rows, or None.
         - `ridge`: the weight of the unknowns as rows.
@@ -53,12 +53,12 @@ class ExactDerivative(AbstractDerivative):
     multiple of the identity that makes it solvable is added; the solve's result says so.
     """
 
-    def attach(self, residuals, value, gram, args, constant, ridge, finite):
+    def attach(self, residuals, value, here, args, constant, ridge, finite):
         """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
         held = jax.lax.stop_gradient(args)
-        matrix = gram + residuals.curvature(value, held).astype(value.dtype)
-        gradient = residuals.gradient(value, args).astype(value.dtype)
-        return _step(value, matrix, gradient, constant, ridge, finite)
+        matrix = here.gram + residuals.curvature(value, held).astype(value.dtype)
+        varied = residuals.vary(value, args).astype(value.dtype)
+        return _step(value, matrix, here.gradient, varied, constant, ridge, finite)
 
 
 class GaussNewtonDerivative(AbstractDerivative):
@@ -69,29 +69,30 @@ class GaussNewtonDerivative(AbstractDerivative):
     with its basis of waves.
     """
 
-    def attach(self, residuals, value, gram, args, constant, ridge, finite):
+    def attach(self, residuals, value, here, args, constant, ridge, finite):
         """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
         held, held_constant = jax.lax.stop_gradient((args, constant))
         pull = residuals.pull(value, args, held).astype(value.dtype)
+        varied = pull - jax.lax.stop_gradient(pull)
         if constant is not None:
             # The slopes of constant rows are held, too.
             constant = (held_constant[0], constant[1] - (constant[0] - held_constant[0]) @ value)
-        return _step(value, gram, pull, constant, ridge, finite)
+        return _step(value, here.gram, here.gradient, varied, constant, ridge, finite)
 
 
 class StopGradient(AbstractDerivative):
     """None: what the minimum depends on is taken for constant. It costs nothing and may mislead training altogether."""
 
-    def attach(self, residuals, value, gram, args, constant, ridge, finite):
+    def attach(self, residuals, value, here, args, constant, ridge, finite):
         """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
         return jax.lax.stop_gradient(value)
 
 
-def _step(value, matrix, gradient, constant, ridge, finite) -> Array:
+def _step(value, matrix, gradient, varied, constant, ridge, finite) -> Array:
     if constant is not None:
-        gradient = gradient + (constant[0].T @ (constant[0] @ value - constant[1])).astype(value.dtype)
+        varied = varied + _vary_constant(*constant, value)
     identity = jnp.eye(len(value), dtype=value.dtype)
-    gradient = gradient + ridge**2 * value
+    gradient = gradient + varied + (ridge**2 - jax.lax.stop_gradient(ridge) ** 2) * value
     matrix = jnp.where(finite, matrix, identity)
     scale = find_scale(jnp.abs(matrix))
     scaled = matrix / scale[:, None] / scale[None]
@@ -105,3 +106,8 @@ def _step(value, matrix, gradient, constant, ridge, finite) -> Array:
     # The step itself is taken, too, where it is small enough to be Newton's last: it squares what error is left.
     last = jnp.linalg.norm(held_step * scale) <= 1e-3 * jnp.linalg.norm(value * scale)
     return value - (step - held_step) - jnp.where(last, held_step, 0.0)
+
+
+def _vary_constant(matrix, data, value) -> Array:
+    pull = (matrix.T @ (matrix @ value - data)).astype(value.dtype)
+    return pull - jax.lax.stop_gradient(pull)

@@ -21,7 +21,7 @@ class LeastSquaresSolution(eqx.Module):
 
     **Arguments:**
 
-    - `value`: the unknowns `(unknown,)`, differentiable.
+    - `value`: the unknowns, `(unknown,)` or, of blocks, `(block, basis)`; differentiable.
     - `objective`: half the sum of the squares there, a scalar.
     - `gradient_norm`: the largest cosine of a column of the Jacobian with the residual, a scalar; 0 at a minimum.
         As the objective, it is that before the last step of Newton's method, which comes with the derivative.
@@ -30,7 +30,7 @@ class LeastSquaresSolution(eqx.Module):
     - `result`: how it ended.
     """
 
-    value: Float[Array, " unknown"]
+    value: Float[Array, "..."]
     objective: Float[Array, ""]
     gradient_norm: Float[Array, ""]
     smallest_eigenvalue: Float[Array, ""]
@@ -88,7 +88,7 @@ def least_squares(
     result, smallest, cosine = judge(progress)
     finite = jnp.isfinite(progress.here.objective) & jnp.all(jnp.isfinite(progress.here.gram))
     value = derivative.attach(
-        residuals, progress.value, progress.here.gram, args, constant, regularization, finite
+        residuals, progress.value, progress.here, args, constant, regularization, finite
     )
     value = value.astype(initial.dtype)
     if throw:
@@ -108,17 +108,20 @@ def _as_residuals(residuals) -> AbstractResiduals:
 
 
 def _pose(residuals, args, constant, ridge, count, dtype) -> Callable[[Array], Quadratic]:
-    """The whole problem as the loop sees it, with the constant rows summed once."""
+    """The whole problem as the loop sees it, with the Gram matrix of the constant rows summed once."""
     square = ridge**2 * jnp.eye(count, dtype=dtype)
-    side, rest = jnp.zeros(count, dtype), jnp.zeros((), dtype)
     if constant is not None:
         matrix, data = (x.astype(dtype) for x in constant)
-        square, side, rest = square + matrix.T @ matrix, matrix.T @ data, 0.5 * data @ data
+        square = square + matrix.T @ matrix
 
     def expand(value):
         objective, gradient, gram = residuals.expand(value, args)
-        linear = 0.5 * value @ (square @ value) - value @ side + rest
-        return Quadratic(objective + linear, gradient + square @ value - side, gram + square)
+        objective, gradient = objective + 0.5 * ridge**2 * value @ value, gradient + ridge**2 * value
+        if constant is not None:
+            # Not by the Gram matrix: near rows that vanish that would be a difference of large numbers.
+            rows = matrix @ value - data
+            objective, gradient = objective + 0.5 * rows @ rows, gradient + rows @ matrix
+        return Quadratic(objective, gradient, gram + square)
 
     return expand
 

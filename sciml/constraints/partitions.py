@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .grids import SpaceTimeGrid
 from .terms import difference_weights
@@ -32,7 +32,10 @@ class Interface(NamedTuple):
 
 
 class Partition(NamedTuple):
-    """A grid cut into equal boxes, time first.
+    """A grid cut into boxes, time first, as equal as they can be.
+
+    Where the boxes do not divide the points, some have one point more along an axis. The others are filled up: their
+    last points stand for what is missing, and `owned` says that they do not count.
 
     **Arguments:**
 
@@ -49,9 +52,30 @@ class Partition(NamedTuple):
         return int(np.prod(self.counts))
 
     @property
+    def even(self) -> bool:
+        """Whether all boxes have as many points."""
+        return not any(n % k for n, k in zip(self.shape, self.counts, strict=True))
+
+    @property
     def sizes(self) -> tuple[int, ...]:
-        """Points along each axis of a box."""
-        return tuple(n // k for n, k in zip(self.shape, self.counts, strict=True))
+        """Points along each axis of the largest box."""
+        return tuple(-(-n // k) for n, k in zip(self.shape, self.counts, strict=True))
+
+    @property
+    def owned(self) -> Bool[np.ndarray, "box own"]:
+        """Which entries of `split` are points of the box, and do not only fill it up, `(box, own)`."""
+        return self._look_up()[1]
+
+    def edges(self, axis: int) -> np.ndarray:
+        """The first point of every box along an axis, and the number of points.
+
+        **Arguments:**
+
+        - `axis`: 0 is time.
+
+        **Returns:** `(count + 1,)`.
+        """
+        return np.arange(self.counts[axis] + 1) * self.shape[axis] // self.counts[axis]
 
     def split(self, values: Float[Array, "point *rest"]) -> Float[Array, "box own *rest"]:
         """Give every box its points.
@@ -62,6 +86,8 @@ class Partition(NamedTuple):
 
         **Returns:** `(box, own, *rest)`.
         """
+        if not self.even:
+            return values[self._look_up()[0]]
         rest = values.shape[1:]
         cut = [n for pair in zip(self.counts, self.sizes, strict=True) for n in pair]
         axes = len(self.counts)
@@ -79,6 +105,11 @@ class Partition(NamedTuple):
         **Returns:** `(point, *rest)`.
         """
         rest = values.shape[2:]
+        if not self.even:
+            points, owned = self._look_up()
+            where = np.zeros(int(np.prod(self.shape)), int)
+            where[points[owned]] = np.flatnonzero(owned)
+            return values.reshape(-1, *rest)[where]
         axes = len(self.counts)
         order = [axis for pair in zip(range(axes), range(axes, 2 * axes), strict=True) for axis in pair]
         order += range(2 * axes, 2 * axes + len(rest))
@@ -94,8 +125,29 @@ class Partition(NamedTuple):
 
         **Returns:** `(row,)`.
         """
-        boxes = places // np.asarray(self.sizes)
-        return np.ravel_multi_index(tuple(boxes.T), self.counts)
+        boxes = [
+            np.searchsorted(self.edges(a), places[:, a], side="right") - 1 for a in range(len(self.shape))
+        ]
+        return np.ravel_multi_index(boxes, self.counts)
+
+    def _look_up(self):
+        """The number of the point of each entry, and whether the box owns it, both `(box, own)`."""
+        along = []
+        for axis, size in enumerate(self.sizes):
+            edges = self.edges(axis)
+            places = edges[:-1, None] + np.arange(size)
+            along.append((np.minimum(places, edges[1:, None] - 1), places < edges[1:, None]))
+        # (box, own) of each axis to (boxes, owns) of all
+        letters = "abcdefgh"[: len(along)]
+        stencil = ",".join(f"{x}{x.upper()}" for x in letters) + "->" + letters + letters.upper()
+        owned = np.einsum(stencil, *(mask.astype(int) for _, mask in along)).astype(bool)
+        strides = [int(np.prod(self.shape[axis + 1 :])) for axis in range(len(self.shape))]
+        points = np.zeros(owned.shape, int)
+        for axis, ((places, _), stride) in enumerate(zip(along, strides, strict=True)):
+            shape = [1] * owned.ndim
+            shape[axis], shape[axis + len(along)] = places.shape
+            points += stride * places.reshape(shape)
+        return points.reshape(self.boxes, -1), owned.reshape(self.boxes, -1)
 
 
 def make_partition(counts: tuple[int, ...], domain: SpaceTimeGrid) -> Partition:
@@ -108,8 +160,8 @@ def make_partition(counts: tuple[int, ...], domain: SpaceTimeGrid) -> Partition:
 
     **Returns:** the partition.
 
-    **Raises:** `ValueError` for a number of boxes that does not divide the points, or boxes narrower than the stencil
-    across an interface.
+    **Raises:** `ValueError` for a number of boxes that is not positive or not one per axis, boxes narrower than the
+    stencil across an interface, or a domain without a grid.
     """
     counts = tuple(counts)
     if not isinstance(domain, SpaceTimeGrid):
@@ -124,12 +176,6 @@ def make_partition(counts: tuple[int, ...], domain: SpaceTimeGrid) -> Partition:
         )
     for axis, (k, n) in enumerate(zip(counts, domain.shape, strict=True)):
         name = "time" if axis == 0 else f"space axis {axis - 1}"
-        if n % k:
-            near = [m for m in range(max(k, n - k), n + k + 1) if m % k == 0]
-            raise ValueError(
-                f"{k} boxes along {name} do not divide its {n} points. Take {' or '.join(map(str, near))} points, or "
-                f"another number of boxes."
-            )
         if k > 1 and n // k < ACROSS // 2:
             raise ValueError(
                 f"{k} boxes along {name} leave {n // k} points in each; at least {ACROSS // 2} are needed."
@@ -155,11 +201,11 @@ def find_interfaces(
     """
     whole = values.reshape(*domain.shape, *values.shape[1:])
     found = []
-    for axis, (k, n) in enumerate(zip(partition.counts, domain.shape, strict=True)):
+    for axis, k in enumerate(partition.counts):
         if k == 1:
             continue
         wraps = domain.periodic[axis]
-        cuts = [(box + 1) * (n // k) for box in range(k if wraps else k - 1)]
+        cuts = partition.edges(axis)[1 : k + 1 if wraps else k].tolist()
         boxes = np.arange(partition.boxes).reshape(partition.counts)
         first = np.stack([np.take(boxes, box, axis).ravel() for box in range(len(cuts))])
         second = np.stack([np.take(boxes, (box + 1) % k, axis).ravel() for box in range(len(cuts))])
@@ -196,4 +242,6 @@ def _split_section(row, partition, axis):
     shape = tuple(n for a, n in enumerate(partition.shape) if a != axis)
     section = Partition(counts, shape)
     pieces = section.split(row.reshape(int(np.prod(shape)), *row.shape[len(shape) :]))
+    if not section.even:
+        pieces = pieces * jnp.asarray(section.owned, row.dtype)[..., None, None]
     return pieces.reshape(section.boxes, -1, row.shape[-1])

@@ -21,9 +21,10 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .backends import Optimistix
+from .couplings import AbstractSpread, Coupled, Overlapping, Together
 from .experts import Experts
 from .hard import ConstrainedField, HardConstraint
-from .solving import AbstractSpread, Coupled, Overlapping, Together
 
 BATCH, EXPERT = "batch", "expert"
 
@@ -177,7 +178,8 @@ class OnDevices(eqx.Module):
       may have several devices for them.
     - `road`: `ShardMap()`, `Pmap()` or `Compiler()`.
 
-    **Raises:** `ValueError` for experts that do not divide over the devices, or that are not separate.
+    **Raises:** `ValueError` for experts that do not divide over the devices, or that are not separate, and for a solver
+    that does not run there.
     """
 
     layer: HardConstraint | Experts
@@ -189,6 +191,12 @@ class OnDevices(eqx.Module):
             raise ValueError(
                 f"The mesh must have the axes ('batch', 'expert'), as make_device_mesh makes them; got "
                 f"{self.mesh.axis_names}."
+            )
+        constraint = getattr(self.layer, "constraint", self.layer)
+        if isinstance(constraint.solver, Optimistix) and not isinstance(self.road, Compiler):
+            raise ValueError(
+                "Optimistix does not run inside jax.shard_map and jax.pmap. Take LevenbergMarquardt() or Jaxopt(), or "
+                "the road Compiler()."
             )
         devices = self.mesh.shape[EXPERT]
         if devices == 1:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .contractions import contract, sum_curvature, sum_slopes, sum_squares
+from .contractions import contract, pull, sum_curvature, sum_squares, vary_slopes
 from .levenberg_marquardt import Quadratic
 
 
@@ -44,8 +44,8 @@ class AbstractResiduals(eqx.Module):
         """
 
     @abc.abstractmethod
-    def gradient(self, value: Float[Array, " unknown"], args: PyTree) -> Float[Array, " unknown"]:
-        """`J^T r`, to be differentiated with respect to `args` by one pass.
+    def vary(self, value: Float[Array, " unknown"], args: PyTree) -> Float[Array, " unknown"]:
+        """Zero, with the derivative that `J^T r` has with respect to `args`, in one pass.
 
         **Arguments:**
 
@@ -106,10 +106,11 @@ class FunctionResiduals(AbstractResiduals):
         jacobian, rows = jacobian.astype(value.dtype), rows.astype(value.dtype)
         return Quadratic(0.5 * rows @ rows, jacobian.T @ rows, jacobian.T @ jacobian)
 
-    def gradient(self, value, args):
-        """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
+    def vary(self, value, args):
+        """See `AbstractResiduals.vary`; `value` is `(unknown,)`."""
         rows, back = jax.vjp(lambda v: self.rows(v, args), value)
-        return back(rows)[0]
+        gradient = back(rows)[0]
+        return gradient - jax.lax.stop_gradient(gradient)
 
     def curvature(self, value, args):
         """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
@@ -144,9 +145,9 @@ class PointwiseResiduals(AbstractResiduals):
         """See `AbstractResiduals.expand`; `value` is `(unknown,)`."""
         return sum_squares(self.function, *args, value)
 
-    def gradient(self, value, args):
-        """See `AbstractResiduals.gradient`; `value` is `(unknown,)`."""
-        return sum_slopes(self.function, *args, value)
+    def vary(self, value, args):
+        """See `AbstractResiduals.vary`; `value` is `(unknown,)`."""
+        return vary_slopes(self.function, *args, value)
 
     def curvature(self, value, args):
         """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
@@ -160,7 +161,7 @@ class PointwiseResiduals(AbstractResiduals):
             return back(self._at(terms))[0]
 
         slopes = jax.vmap(at)(self._terms(value, args), self._terms(value, held))
-        return jnp.einsum("pt,ptn->n", slopes, held[0]).astype(value.dtype)
+        return pull(slopes, held[0]).astype(value.dtype)
 
     def _at(self, terms):
         return jnp.atleast_1d(self.function(terms))

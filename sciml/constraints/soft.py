@@ -5,11 +5,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .blocks import BlockSolution
+from .answers import answer
+from .couplings import Independent
 from .hard import ConstrainedField, HardConstraint
+from .least_squares import LeastSquaresSolution
 from .levenberg_marquardt import RESULTS
 from .partitions import Partition
-from .solving import Independent, answer, weigh_conditions
+from .solving import weigh_conditions
 
 
 class SoftConstraint(eqx.Module):
@@ -58,7 +60,9 @@ class SoftConstraint(eqx.Module):
         rows = jax.vmap(constraint.residual_of())(system.contract(weights[0]))
         objective = 0.5 * (jnp.sum(rows**2) + jnp.sum((matrix[0] @ weights[0] - data[0]) ** 2))
         zero = jnp.zeros((1,), weights.dtype)
-        solution = BlockSolution(weights, objective, zero, zero, jnp.zeros((1,), int), RESULTS.successful)
+        solution = LeastSquaresSolution(
+            weights, objective, zero, zero, jnp.zeros((1,), int), RESULTS.successful
+        )
         points = jnp.ones((1, system.tables.shape[0]), bool)
         return answer(
             constraint, system, scales, whole, (), weights, solution, jnp.zeros((), bool), points, start

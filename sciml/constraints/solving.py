@@ -1,18 +1,17 @@
 """Solving for the weights of one constraint, or of many experts with one of several ways to couple them."""
 
-import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from .blocks import BlockProblem, BlockSolution, guess_blocks, solve_blocks
-from .certificate import Certificate, measure_residual
+from .answers import answer, split_tables, weigh_interface
+from .blocks import BlockProblem, guess_blocks, solve_blocks
 from .conditions import LiftedStart
+from .couplings import AbstractCoupling, AbstractSpread, Coupled
 from .levenberg_marquardt import RESULTS
 from .partitions import Interface, Partition, find_interfaces
 from .scaling import RowScales
@@ -20,100 +19,6 @@ from .systems import System
 
 if TYPE_CHECKING:
     from .hard import ConstrainedField, HardConstraint
-
-
-class AbstractCoupling(eqx.Module):
-    """Which conditions an expert is held to, and what it owes its neighbors."""
-
-    @abc.abstractmethod
-    def owns(self, owner: np.ndarray, boxes: int) -> np.ndarray:
-        """Which conditions an expert is held to.
-
-        **Arguments:**
-
-        - `owner`: the box each condition is in, `(row,)`.
-        - `boxes`: how many boxes.
-
-        **Returns:** booleans `(box, row)`.
-        """
-
-
-class Independent(AbstractCoupling):
-    """The published experts: each solves alone and is held to all initial and boundary conditions, wherever it is."""
-
-    def owns(self, owner, boxes):
-        """All; booleans `(box, row)`."""
-        return np.ones((boxes, len(owner)), bool)
-
-
-class OwnRows(AbstractCoupling):
-    """Each expert solves alone and is held to the conditions in its own box."""
-
-    def owns(self, owner, boxes):
-        """Its own; booleans `(box, row)`."""
-        return owner[None] == np.arange(boxes)[:, None]
-
-
-class Coupled(AbstractCoupling):
-    """Each expert is held to the conditions in its own box, and neighbors to the same value and slope where they meet.
-
-    All weights are found together. How much a jump weighs beside the equation is a matter of the constraint's scaling.
-    """
-
-    def owns(self, owner, boxes):
-        """Its own; booleans `(box, row)`."""
-        return owner[None] == np.arange(boxes)[:, None]
-
-
-class Overlapping(AbstractCoupling):
-    """Experts that reach into their neighbors' boxes and are blended there by a partition of unity.
-
-    The field is `sum_k window_k sum_i w_ki b_i`, so it is as smooth as the basis and needs no interface. All weights
-    are found together.
-
-    **Arguments:**
-
-    - `width`: how far a window reaches beyond its box, as a fraction of the box, at most 1/2.
-
-    **Reference:** Moseley, Markham, Nissen-Meyer, "Finite basis physics-informed neural networks (FBPINNs)", 2023,
-    arXiv 2107.07871.
-    """
-
-    width: float = eqx.field(static=True, default=0.5)
-
-    def __check_init__(self):
-        if not 0 < self.width <= 0.5:
-            raise ValueError(
-                f"Overlapping.width is a fraction of a box, above 0 and at most 1/2; got {self.width}."
-            )
-
-    def owns(self, owner, boxes):
-        """All, as there is one system; booleans `(box, row)`."""
-        return np.ones((boxes, len(owner)), bool)
-
-
-class AbstractSpread(eqx.Module):
-    """How the solves of one start are laid out over devices."""
-
-    @abc.abstractmethod
-    def map(self, solve: Callable, problems: tuple) -> tuple:
-        """Solve every problem.
-
-        **Arguments:**
-
-        - `solve`: of one problem.
-        - `problems`: its arguments, with a leading axis of problems.
-
-        **Returns:** what `solve` returns, with that axis.
-        """
-
-
-class Together(AbstractSpread):
-    """On one device, or wherever the program is."""
-
-    def map(self, solve, problems):
-        """See `AbstractSpread.map`."""
-        return jax.vmap(solve)(*problems)
 
 
 def solve_system(
@@ -144,7 +49,7 @@ def solve_system(
     **Returns:** the field with its certificate.
     """
     residual = constraint.residual_of()
-    tables, offset = (partition.split(x) for x in (system.tables, system.offset))
+    tables, offset = split_tables(system, partition, residual.terms.linear)
     matrix, data = weigh_conditions(constraint, system, scales, partition, coupling)
     interfaces = find_interfaces(partition, constraint.domain, system.tables[:, : residual.terms.channels])
     if isinstance(coupling, Coupled):
@@ -158,7 +63,7 @@ def solve_system(
     solution, chosen = spread.map(
         lambda problem, key: _solve_one(constraint, residual, problem, key), (problems, keys)
     )
-    weights = solution.weights.reshape(partition.boxes, -1)
+    weights = solution.value.reshape(partition.boxes, -1)
     chosen = chosen.reshape(partition.boxes, -1)
     converged = jnp.all(solution.result == RESULTS.successful)
     if throw:
@@ -231,26 +136,6 @@ def couple(
     return jnp.concatenate(rows), jnp.concatenate([data.ravel(), jnp.zeros(extra, data.dtype)])
 
 
-def weigh_interface(
-    constraint: "HardConstraint", partition: Partition, scales: RowScales, interface: Interface
-) -> Float[Array, ""]:
-    """The weight of the rows of an interface; slopes are made values by the width of a box.
-
-    **Arguments:**
-
-    - `constraint`, `partition`, `scales`: as for `solve_system`.
-    - `interface`: the rows.
-
-    **Returns:** a scalar.
-    """
-    pairs, count, _ = interface.matrix.shape
-    if interface.order == 0:
-        return scales.jumps / scales.share(count * pairs)
-    axis = interface.axis
-    length = constraint.domain.calculus.grid.box.lengths[axis - 1] / partition.counts[axis]
-    return scales.slopes * length / scales.share(count * pairs)
-
-
 def _solve_one(constraint, residual, problem, key):
     """One solve; the solution and which points were chosen, `(block, point)`."""
     blocks, points, _, basis = problem.tables.shape
@@ -264,7 +149,10 @@ def _solve_one(constraint, residual, problem, key):
         return problem._replace(tables=tables, offset=offset.at[..., linear].multiply(factor))
 
     def solve(tables, offset, initial, factor=1.0):
-        return solve_blocks(residual, weigh(tables, offset, factor), initial, **choices)
+        derivative = constraint.derivative
+        return solve_blocks(
+            residual, weigh(tables, offset, factor), initial, derivative=derivative, **choices
+        )
 
     initial = jnp.zeros((blocks, basis), problem.tables.dtype)
     needs_guess = constraint.sampling.needs_guess
@@ -311,102 +199,3 @@ def _check_rows(rows, basis):
             f"A constraint needs at least as many rows as weights: {rows} rows (points times channels, and conditions) "
             f"for {basis} basis functions. Take more points, a finer grid, fewer experts or fewer basis functions."
         )
-
-
-def answer(
-    constraint: "HardConstraint",
-    system: System,
-    scales: RowScales,
-    partition: Partition,
-    interfaces: Sequence[Interface],
-    weights: Float[Array, "box basis"],
-    solution: BlockSolution,
-    converged: Bool[Array, ""],
-    chosen: Bool[Array, "box own"],
-    start: Float[Array, "channel *space"],
-) -> "ConstrainedField":
-    """The field of given weights, with its certificate.
-
-    **Arguments:**
-
-    - `constraint`, `system`, `scales`, `partition`, `start`: as for `solve_system`; the start `(channel, *space)`.
-    - `interfaces`: the rows where boxes meet.
-    - `weights`: `(box, basis)`.
-    - `solution`: what the solver says, with a leading axis of solves.
-    - `converged`: whether all of them did, a scalar.
-    - `chosen`: the points where the law was enforced, `(box, own)`.
-
-    **Returns:** the field.
-    """
-    from .hard import ConstrainedField  # the two are one layer in two files
-
-    residual, domain = constraint.residual_of(), constraint.domain
-    channels, linear = residual.terms.channels, residual.terms.linear
-    tables, offset = (partition.split(x) for x in (system.tables, system.offset))
-    # The terms are those the solve saw; only the weight of the row is replaced, by one without position.
-    terms = offset + jnp.einsum("kptn,kn->kpt", tables, weights)
-    plain = terms.at[..., linear].set(domain.duration / scales.field)
-    size = jax.vmap(jax.vmap(residual))(plain)
-    nothing = domain.propose_nothing(start)
-    lift = domain.hold(start, nothing)
-    conditioned = constraint.walls.conditioned
-    _, still = domain.tabulate(residual.terms, nothing, lift, scales.equation, conditioned=conditioned)
-    start_miss = _violation(system.start, partition, weights)
-    wall_miss = _violation(system.walls, partition, weights)
-    jumps = [
-        jnp.einsum("irn,in->ir", interface.matrix, weights[interface.first] - weights[interface.second])
-        for interface in interfaces
-    ]
-    largest_jump = [
-        _largest_of([jump for jump, face in zip(jumps, interfaces, strict=True) if face.order == order])
-        for order in (0, 1)
-    ]
-    rms, largest = measure_residual(partition.join(size), partition.join(chosen))
-    held_rms, held_largest = measure_residual(partition.join(size), ~partition.join(chosen))
-    certificate = Certificate(
-        equation_rms=rms,
-        equation_max=largest,
-        held_out_rms=held_rms,
-        held_out_max=held_largest,
-        start_violation=_largest(start_miss),
-        wall_violation=_largest(wall_miss),
-        value_jump=largest_jump[0],
-        slope_jump=largest_jump[1],
-        gradient_norm=jnp.max(solution.gradient_norm),
-        smallest_eigenvalue=jnp.min(solution.smallest_eigenvalue),
-        iterations=solution.iterations,
-        converged=converged,
-        objective=jnp.sum(solution.objective),
-        constant_objective=0.5 * jnp.sum(jax.vmap(residual)(still) ** 2),
-    )
-    misses = [jax.vmap(jax.vmap(residual))(terms)]
-    if not isinstance(constraint.start, LiftedStart):
-        misses.append(scales.start * start_miss)
-    if constraint.walls.weighted:
-        misses.append(scales.walls * wall_miss / scales.share(wall_miss.size))
-    misses += [
-        weigh_interface(constraint, partition, scales, face) * jump
-        for jump, face in zip(jumps, interfaces, strict=True)
-    ]
-    loss = scales.reduce(misses)
-    return ConstrainedField(
-        domain.arrange(partition.join(terms[..., :channels])),
-        weights,
-        domain.arrange(partition.join(size)),
-        loss,
-        jax.lax.stop_gradient(certificate),
-    )
-
-
-def _violation(conditions, partition, weights):
-    owner = partition.find_owner(conditions.places)
-    return jnp.einsum("rn,rn->r", conditions.matrix, weights[owner]) + conditions.offset
-
-
-def _largest(values):
-    return jnp.max(jnp.abs(values)) if values.size else jnp.zeros(())
-
-
-def _largest_of(parts):
-    """The largest entry of several arrays, 0 if there is none."""
-    return jnp.max(jnp.stack([_largest(part) for part in parts])) if parts else jnp.zeros(())

@@ -10,7 +10,7 @@ from .integration import default_solver, evolve
 from .irregular import Oscillators, SimulatedSeries, draw_oscillators, simulate_irregular, write_physionet
 from .masked_series import MaskedSeries, Observations, Scale
 from .mnist import read_idx, read_mnist
-from .pdebench import read_pdebench
+from .pdebench import is_pdebench, read_pdebench
 from .physionet import read_physionet
 from .semi_implicit import SemiImplicit
 from .simulation import simulate, simulate_chunks
@@ -36,6 +36,7 @@ __all__ = [
     "default_solver",
     "draw_oscillators",
     "evolve",
+    "is_pdebench",
     "load_digits",
     "load_trajectories",
     "load_wakes",

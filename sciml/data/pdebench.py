@@ -40,6 +40,7 @@ from jaxtyping import Float
 
 from ._checks import as_slice, as_slices
 from ._hdf5 import list_datasets, open_hdf5
+from ._writer import FORMAT
 from .trajectories import Trajectories
 
 _AXES = ("x", "y", "z")
@@ -97,6 +98,21 @@ def read_pdebench(
     law = {"name": "unknown", "parameters": parameters} if law is None else law
     names = arguments.pop("channels", None) if channels is None else channels
     return Trajectories(**arguments, channels=names, law=law, metadata=metadata)
+
+
+def is_pdebench(path: str | os.PathLike) -> bool:
+    """Whether a file is for `read_pdebench` rather than `load_trajectories`: HDF5 that is not of sciml's own format.
+
+    **Arguments:**
+
+    - `path`: the file.
+
+    **Returns:** a boolean; whether the layout is one of PDEBench's shows when it is read.
+
+    **Raises:** `FileNotFoundError`; `ValueError` for what is no HDF5 file.
+    """
+    with open_hdf5(path) as file:
+        return file.attrs.get("format") != FORMAT
 
 
 def _read_arrays(file, rows: slice, time: slice, space, explain: Callable) -> tuple[dict, dict]:

@@ -15,27 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import nn, training
-from ..constraints import Clock, SpaceTimeGrid
-from ..data import concatenate, save_trajectories
-from ..pdes import AbstractCalculus, Grid
+from ..constraints import AbstractStart, Clock, SpaceTimeGrid, WeightedStart
+from ..data import Trajectories, concatenate, save_trajectories
+from ..pdes import Grid
 from . import plots, report
 from .base import AbstractExperiment, Curve, fingerprint
+from .constrained_data import average_cells, match_times, observe, read_solutions, relative_error
 from .constraint_methods import build_layer
 from .interpolated import Interpolated
 from .problem import Problem, load_parts, simulate_parts
 from .runs import read_table, write_table
-
-# How many steps a method takes in the time of one of a single constraint, on two cores.
-PACE = {
-    "soft": 3.2,
-    "soft-published": 3.2,
-    "supervised": 3.2,
-    "hard": 1.0,
-    "experts": 1.0,
-    "experts-own": 1.0,
-    "experts-coupled": 0.45,
-    "experts-overlapping": 0.25,
-}
 
 
 class AbstractConstraintExperiment(AbstractExperiment):
@@ -53,6 +42,10 @@ class AbstractConstraintExperiment(AbstractExperiment):
     curve: ClassVar[Curve] = Curve("errors.csv", "time", "error", "time", "relative error", True, 1)
     elapsed: ClassVar[bool] = False
     power: ClassVar[float] = 1.0
+    # By rows in the published diffusion-sorption, by construction in its Navier-Stokes.
+    published_start: ClassVar[AbstractStart] = WeightedStart()
+    # How many steps a method takes in the time of one of a single constraint, on two cores; 1 where not said.
+    pace: ClassVar[dict[str, float]]
 
     @abc.abstractmethod
     def pose(self, points: int, times: np.ndarray) -> Problem:
@@ -113,7 +106,14 @@ class AbstractConstraintExperiment(AbstractExperiment):
         clock = Clock(0.0, float(times[-1]), self.power)
         return SpaceTimeGrid(self.pose(points, times).calculus, times, accuracy=2, clock=clock)
 
-    def build(self, network: Callable, domain: SpaceTimeGrid, regularization: float = 1e-6) -> Callable:
+    def build(
+        self,
+        network: Callable,
+        domain: SpaceTimeGrid,
+        regularization: float = 1e-6,
+        *,
+        fixed: bool = False,
+    ) -> Callable:
         """The method's layer around a network; see `build_layer`.
 
         **Arguments:**
@@ -121,6 +121,7 @@ class AbstractConstraintExperiment(AbstractExperiment):
         - `network`: the network.
         - `domain`: where.
         - `regularization`: of the weights.
+        - `fixed`: whether the weights are 1 rather than solved for.
 
         **Returns:** a function from a start to a field.
         """
@@ -133,6 +134,8 @@ class AbstractConstraintExperiment(AbstractExperiment):
             elapsed=self.elapsed,
             jumps=self.jumps,
             regularization=regularization,
+            fixed=fixed,
+            published_start=self.published_start,
         )
 
     def make_network(self) -> nn.FNO:
@@ -153,23 +156,28 @@ class AbstractConstraintExperiment(AbstractExperiment):
         with jax.enable_x64(True):
             parts = self._load(folder, data, progress)
             domain = self.training_domain()
-            samples = jnp.asarray(self._coarsen(parts["train"].values), float)
-            steps = max(1, round(self.training.steps * PACE[self.method]))
-            result = training.fit(
-                self.make_network(),
-                self._make_loss(domain),
-                training.Batches(samples, self.training.batch_size, seed=self.seed),
-                optimizer=self.training.optimizer(steps),
-                steps=steps,
-                key=jax.random.key(self.seed + 1),
-                clip=self.training.clip,
-                folder=folder,
-                resume=resume,
-                configuration=dataclasses.asdict(self),
-                progress=progress,
-            )
-        stats = result.stats
-        self._summarize(folder, stats.run_seconds, stats.compile_seconds, stats.skipped)
+            samples, matrix = self._sample(parts["train"])
+            batches = training.Batches(jnp.asarray(samples, float), self.training.batch_size, seed=self.seed)
+            network, stats = self.make_network(), []
+            for stage in self.training.stages(self.method, self.pace):
+                result = training.fit(
+                    network,
+                    self._make_loss(domain, matrix, fixed=stage.fixed),
+                    batches,
+                    optimizer=self.training.optimizer(stage),
+                    steps=stage.steps,
+                    key=jax.random.key(self.seed + 1),
+                    clip=self.training.clip,
+                    folder=folder / "pretraining" if stage.fixed else folder,
+                    resume=resume or stage.fixed,
+                    configuration=dataclasses.asdict(self),
+                    progress=progress,
+                )
+                network, stats = result.last, [*stats, result.stats]
+        self._summarize(
+            folder,
+            *(sum(getattr(s, name) for s in stats) for name in ("run_seconds", "compile_seconds", "skipped")),
+        )
 
     def evaluate(self, folder, *, data=None, progress=True):
         """Compare with solutions, and certify; see `AbstractExperiment.evaluate`."""
@@ -179,16 +187,15 @@ class AbstractConstraintExperiment(AbstractExperiment):
             )
         with jax.enable_x64(True):
             parts = self._load(folder, data, progress)
-            test = parts["test"].values
+            test, times = parts["test"].values, parts["test"].times
             if self.method == "constant":
                 mean = parts["train"].values.mean(axis=0)
                 predictions, numbers = np.broadcast_to(mean, test.shape), {}
             else:
                 network = training.load_model(folder / "last.eqx", self.make_network())
-                predictions, numbers = self._predict(network, test)
+                predictions, numbers = self._predict(network, test, times)
                 numbers["parameters"] = nn.count_parameters(network)
-        times = self.times(self.refinement, self.until)
-        after = times > self.horizon
+        after = times > self.horizon * (1 + 1e-6)
         errors = {"error": relative_error(predictions, test, times, ~after)}
         if after.any():
             errors["error_beyond"] = relative_error(predictions, test, times, after)
@@ -214,13 +221,15 @@ class AbstractConstraintExperiment(AbstractExperiment):
         )
         report.write_report(folder, self, rows, [self.curve.picture])
 
-    def _make_loss(self, domain):
+    def _make_loss(self, domain, matrix=None, *, fixed=False):
         def loss(network, batch, key):
-            layer = self.build(network, domain)
+            layer = self.build(network, domain, fixed=fixed)
             field = jax.vmap(lambda start: layer(start, throw=False))(batch[:, 0])
             if self.method == "supervised":
                 axes = tuple(range(1, batch.ndim))
-                error = jnp.sum((field.value - batch) ** 2, axes) / jnp.sum(batch**2, axes)
+                error = jnp.sum((observe(field.value, matrix, 1) - batch) ** 2, axes) / jnp.sum(
+                    batch**2, axes
+                )
             else:
                 error = field.loss
             metrics = {
@@ -231,8 +240,9 @@ class AbstractConstraintExperiment(AbstractExperiment):
 
         return loss
 
-    def _predict(self, network, test):
+    def _predict(self, network, test, times):
         coarse, domain = self.test_domains()
+        matrix = match_times(domain.clock, domain.axes[0], times)
 
         @eqx.filter_jit
         def predict(network, start):
@@ -246,7 +256,7 @@ class AbstractConstraintExperiment(AbstractExperiment):
             began = time.perf_counter()
             value, certificate = jax.block_until_ready(predict(network, start))
             seconds.append(time.perf_counter() - began)
-            values.append(np.asarray(value))
+            values.append(np.asarray(observe(value, matrix, 0)))
             certificates.append(certificate)
         names = ("equation_rms", "start_violation", "wall_violation", "value_jump", "converged")
         numbers = {
@@ -258,20 +268,16 @@ class AbstractConstraintExperiment(AbstractExperiment):
         numbers["prediction_seconds"] = statistics.median(seconds[1:] or seconds)  # the first one compiles
         return np.stack(values), numbers
 
-    def _coarsen(self, values: np.ndarray) -> np.ndarray:
-        """From the grid and times of the test to those of the training."""
-        calculus: AbstractCalculus = self.fine_problem().calculus
-        grid: Grid = calculus.grid
-        r = self.refinement
-        values = values[:, : len(self.times(r, self.horizon)) : r]
-        for axis, periodic in enumerate(grid.box.periodic):
-            at = 3 + axis
-            if periodic:
-                values = np.take(values, np.arange(0, values.shape[at], r), axis=at)
-            else:
-                shape = (*values.shape[:at], values.shape[at] // r, r, *values.shape[at + 1 :])
-                values = values.reshape(shape).mean(axis=at + 1)
-        return values
+    def _sample(self, trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray | None]:
+        """What training sees: solutions on its grid, and how to bring a field to their times if these are others."""
+        grid: Grid = self.fine_problem().calculus.grid
+        values = average_cells(trajectories.values, grid, self.refinement)
+        own, fine = self.times(1, self.horizon), self.times(self.refinement, self.until)
+        clock = self.training_domain().clock
+        if match_times(clock, fine, trajectories.times) is None:
+            return values[:, : len(self.times(self.refinement, self.horizon)) : self.refinement], None
+        times = trajectories.times[trajectories.times <= self.horizon * (1 + 1e-6)]
+        return values[:, : len(times)], match_times(clock, own, times)
 
     def _summarize(self, folder, run_seconds, compile_seconds, skipped) -> None:
         seconds = {
@@ -286,7 +292,7 @@ class AbstractConstraintExperiment(AbstractExperiment):
     def _load(self, folder: pathlib.Path, data: pathlib.Path | None, progress: bool):
         problem = self.fine_problem()
         if data is not None:
-            return load_parts(data, problem, self.split)
+            return read_solutions(data, problem, self.split)
         # Runs of one experiment that differ in method or seed only share their data.
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in self.data_fields()}
         cache = folder.parent / "data" / f"{self.name}-{fingerprint(fixed)}.h5"
@@ -294,23 +300,3 @@ class AbstractConstraintExperiment(AbstractExperiment):
             cache.parent.mkdir(parents=True, exist_ok=True)
             self.generate(cache, overwrite=True, progress=progress)
         return load_parts(cache, problem, self.split)
-
-
-def relative_error(
-    prediction: np.ndarray, truth: np.ndarray, times: np.ndarray, which: np.ndarray
-) -> np.ndarray:
-    """The relative L2 error over space and a part of the time, as integrals, whatever the distance of times.
-
-    **Arguments:**
-
-    - `prediction`, `truth`: `(trajectory, time, channel, *space)`.
-    - `times`: `(time,)`.
-    - `which`: the times that count, `(time,)`.
-
-    **Returns:** `(trajectory,)`.
-    """
-    weights = (np.gradient(times) * which).reshape((-1,) + (1,) * (truth.ndim - 2))
-    axes = tuple(range(1, truth.ndim))
-    return np.sqrt(
-        np.sum(weights * (prediction - truth) ** 2, axis=axes) / np.sum(weights * truth**2, axis=axes)
-    )

@@ -2,13 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from .. import nn
 from ..constraints import (
+    AbstractStart,
     Coupled,
     DiscretizedWalls,
     Experts,
@@ -21,10 +25,9 @@ from ..constraints import (
     PublishedRows,
     SoftConstraint,
     SpaceTimeGrid,
-    WeightedStart,
     WeightedWalls,
 )
-from ..pdes import AbstractPDE
+from ..pdes import AbstractPDE, channel_names
 
 Method = Literal[
     "soft",
@@ -102,17 +105,75 @@ class ConstraintTraining:
     """The first learning rate."""
     clip: float = 1.0
     """The largest gradient norm."""
+    pretraining: float = 0.0
+    """The share of the time, below 1, in which a method with a solve has its weights fixed to 1, which is cheap."""
 
-    def optimizer(self, steps: int) -> optax.GradientTransformation:
+    def stages(self, method: str, pace: dict[str, float]) -> list["Stage"]:
+        """What is trained in turn, for about the same time with every method.
+
+        **Arguments:**
+
+        - `method`: one of `Method`.
+        - `pace`: how many steps a method takes in the time of one of a single constraint; 1 where not said.
+
+        **Returns:** one or two stages.
+        """
+        share = 0.0 if method in ONE_FIELD else self.pretraining
+        first = Stage(max(1, round(self.steps * share * pace["soft"])), self.learning_rate, True)
+        rate = self.learning_rate / 3 if share else self.learning_rate  # what was found is not to be lost
+        last = Stage(max(1, round(self.steps * (1 - share) * pace.get(method, 1.0))), rate, False)
+        return [first, last] if share else [last]
+
+    def optimizer(self, stage: "Stage") -> optax.GradientTransformation:
         """The optimizer.
 
         **Arguments:**
 
-        - `steps`: how many.
+        - `stage`: one of `stages`.
 
         **Returns:** a transformation of optax.
         """
-        return optax.adam(optax.cosine_decay_schedule(self.learning_rate, steps))
+        return optax.adam(optax.cosine_decay_schedule(stage.learning_rate, stage.steps))
+
+
+class Stage(NamedTuple):
+    """A part of a training.
+
+    **Arguments:**
+
+    - `steps`: how many.
+    - `learning_rate`: the first.
+    - `fixed`: whether the weights of the basis functions are 1 rather than solved for.
+    """
+
+    steps: int
+    learning_rate: float
+    fixed: bool
+
+
+class Summed(eqx.Module):
+    """The field that a basis gives with all weights 1.
+
+    **Arguments:**
+
+    - `network`: proposes a basis.
+    - `channels`: of the unknown.
+    """
+
+    network: Callable
+    channels: int = eqx.field(static=True)
+
+    def __call__(self, inputs: Float[Array, "in_channel time *space"]) -> Float[Array, "channel time *space"]:
+        """Evaluate.
+
+        **Arguments:**
+
+        - `inputs`: `(in_channel, time, *space)`.
+
+        **Returns:** `(channel, time, *space)`.
+        """
+        basis = self.network(inputs)
+        return jnp.sum(basis.reshape(-1, self.channels, *basis.shape[1:]), axis=0)
 
 
 def build_layer(
@@ -125,11 +186,13 @@ def build_layer(
     elapsed: bool,
     jumps: float,
     regularization: float,
+    fixed: bool,
+    published_start: AbstractStart,
 ) -> Callable:
     """The layer of a method around a network.
 
-    Published methods meet the conditions by rows and weigh these as their code does; all others start from the initial
-    condition exactly, take the walls from the calculus, and have rows without units.
+    Published methods meet the conditions and weigh rows as their code does; all others start from the initial condition
+    exactly, take the walls from the calculus, and have rows without units.
 
     **Arguments:**
 
@@ -141,15 +204,19 @@ def build_layer(
     - `elapsed`: whether the equation is weighed by the time since the start, as `NonDimensional` explains.
     - `jumps`: the weight of jumps between coupled experts.
     - `regularization`: of the weights, but for published methods, which have their own.
+    - `fixed`: whether the weights are 1 rather than solved for.
+    - `published_start`: how the initial condition is met by published methods.
 
     **Returns:** a function from a start `(channel, *space)` to a `ConstrainedField`.
     """
+    if fixed:
+        network = Summed(network, len(channel_names(law, domain.dimensions)))
     if method in PUBLISHED:
         constraint = HardConstraint(
             network,
             law,
             domain,
-            start=WeightedStart(),
+            start=published_start,
             walls=WeightedWalls(),
             scaling=PublishedRows(),
             regularization=1e-4,  # theirs
@@ -164,7 +231,7 @@ def build_layer(
             scaling=NonDimensional(elapsed=elapsed, jumps=jumps, slopes=jumps),
             regularization=regularization,
         )
-    if method in ONE_FIELD:
+    if fixed or method in ONE_FIELD:
         return SoftConstraint(constraint)
     if method == "hard":
         return constraint

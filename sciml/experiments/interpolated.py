@@ -44,10 +44,10 @@ class Interpolated(eqx.Module):
         channels = inputs.shape[0] - self.fine.count_inputs(0)
         start = inputs[:channels, 0]
         for axis in range(1, len(self.coarse.shape)):
-            start = _along(start, axis, interpolation_matrix(self.fine, self.coarse, axis))
+            start = interpolate_along(start, axis, interpolation_matrix(self.fine, self.coarse, axis))
         out = self.network(self.coarse.encode(start))
         for axis in range(len(self.coarse.shape)):
-            out = _along(out, 1 + axis, interpolation_matrix(self.coarse, self.fine, axis))
+            out = interpolate_along(out, 1 + axis, interpolation_matrix(self.coarse, self.fine, axis))
         return out
 
 
@@ -64,20 +64,44 @@ def interpolation_matrix(source: SpaceTimeGrid, target: SpaceTimeGrid, axis: int
     here, there = source.axes[axis], target.axes[axis]
     if axis == 0:
         here, there = source.clock(here), target.clock(there)
-    wraps, count = source.periodic[axis], len(here)
-    period = source.calculus.grid.box.lengths[axis - 1] if wraps else 0.0
+    wraps = source.periodic[axis]
+    return interpolate_points(here, there, source.calculus.grid.box.lengths[axis - 1] if wraps else None)
+
+
+def interpolate_points(here: np.ndarray, there: np.ndarray, period: float | None) -> np.ndarray:
+    """The matrix from values at some points to others, by polynomials through the nearest.
+
+    **Arguments:**
+
+    - `here`: increasing, `(source point,)`.
+    - `there`: `(target point,)`.
+    - `period`: of the axis; `None` where it has ends.
+
+    **Returns:** `(target point, source point)`.
+    """
+    wraps, count = period is not None, len(here)
     matrix = np.zeros((len(there), count))
     for row, place in enumerate(there):
         first = int(np.searchsorted(here, place + 1e-12 * (1 + abs(place)))) - NEIGHBORS // 2
         if not wraps:
             first = min(max(first, 0), count - NEIGHBORS)
         near = np.arange(first, first + NEIGHBORS)
-        nodes = here[near % count] + (near // count) * period
+        nodes = here[near % count] + (near // count) * (period or 0.0)
         matrix[row, near % count] += difference_weights(nodes, place, 0)
     return matrix
 
 
-def _along(values: Array, axis: int, matrix: np.ndarray) -> Array:
+def interpolate_along(values: Float[Array, "..."], axis: int, matrix: np.ndarray) -> Float[Array, "..."]:
+    """Apply an interpolation along one axis.
+
+    **Arguments:**
+
+    - `values`: `(..., source point, ...)`.
+    - `axis`: that of the source points.
+    - `matrix`: `(target point, source point)`.
+
+    **Returns:** `(..., target point, ...)`.
+    """
     moved = jnp.tensordot(
         values, jnp.asarray(matrix, values.dtype), axes=(axis, 1), precision=jax.lax.Precision.HIGHEST
     )

@@ -19,6 +19,7 @@ from .family import Family, describe_family
 from .following import Followed, Follower
 from .graph_solver import GraphStep, MovingMeshSolver
 from .gridded import GriddedDensity
+from .holes import Graded, HoleGrading, mesh_with_hole
 from .location import Location, locate, locate_triangles
 from .mesh import AbstractMesh
 from .monge_ampere import CellExactMongeAmpere, MongeAmpere, ParabolicRelaxation
@@ -109,6 +110,7 @@ __all__ = [
     "Follower",
     "FunctionMonitor",
     "Gaussian",
+    "Graded",
     "GradientHessianMonitor",
     "GradientMonitor",
     "GraphStep",
@@ -116,6 +118,7 @@ __all__ = [
     "GriddedDensity",
     "HelmholtzFilter",
     "HessianMonitor",
+    "HoleGrading",
     "JitteredLattice",
     "LaplacianSmoothing",
     "Lattice",
@@ -166,6 +169,7 @@ __all__ = [
     "locate",
     "locate_triangles",
     "make_samples",
+    "mesh_with_hole",
     "move_through",
     "plan_transfer",
     "published_loss",

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sciml.constraints.contractions import sum_curvature, sum_slopes, sum_squares
+from sciml.constraints import contractions
+from sciml.constraints.contractions import sum_curvature, sum_squares, vary_slopes
 from sciml.constraints.nonlinearity import find_curved
 
 
@@ -88,10 +89,26 @@ def test_sums_are_derivatives_of_half_the_sum_of_squares(law, points):
 
         jacobian, bent = jax.jacfwd(rows)(value), jax.hessian(lambda v: 0.5 * jnp.sum(rows(v) ** 2))(value)
         found = sum_squares(law, tables, offset, value)
-        _, ours = jax.jvp(lambda *args: sum_slopes(law, *args, value), (tables, offset), change)
+        zero, ours = jax.jvp(lambda *args: vary_slopes(law, *args, value), (tables, offset), change)
         _, theirs = jax.jvp(gradient, (tables, offset), change)
         exact = (0.5 * jnp.sum(rows(value) ** 2), gradient(tables, offset), jacobian.T @ jacobian)
-        return (*found, found.gram + sum_curvature(law, tables, offset, value), ours), (*exact, bent, theirs)
+        return (*found, found.gram + sum_curvature(law, tables, offset, value), ours, zero), (
+            *exact,
+            bent,
+            theirs,
+            0 * value,
+        )
 
     for ours, theirs in zip(*both(value), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10 * np.max(np.abs(theirs)))
+
+
+def test_many_terms_are_differentiated_as_few_are(monkeypatch):
+    """Property: backward, as for many terms, and forward, as for few."""
+    terms = jax.random.normal(jax.random.key(2), (20, 3))
+    few = jax.jit(lambda x: contractions.bend(system, x))(terms)
+    monkeypatch.setattr(contractions, "FEW", 0)
+    many = jax.jit(lambda x: contractions.bend(system, x))(terms)
+    assert few.second.keys() == many.second.keys()
+    for ours, theirs in zip(*map(jax.tree.leaves, (few, many)), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-14)

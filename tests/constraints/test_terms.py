@@ -9,6 +9,7 @@ import pytest
 
 from sciml.constraints import SpaceTimeGrid
 from sciml.constraints.terms import LawResidual, difference_matrix, difference_weights, find_terms
+from sciml.meshes import StructuredMesh
 from sciml.pdes import (
     AbstractPDE,
     AdvectionDiffusion,
@@ -89,6 +90,27 @@ def test_time_and_place_are_terms_where_a_law_uses_them():
     values = jnp.array([7.0, 2.0, 3.0, 1.0, 0.5, 0.25])  # u, u_t, u_x, weight, t, x
     assert LawResidual(Driven(), terms)(values)[0] == pytest.approx(2.0 - np.sin(0.5) * 3.0 - 0.25)
     assert not find_terms(Burgers(0.1), 1).time
+
+
+def test_a_mesh_that_was_moved_is_a_grid_too():
+    """Its operators and its coordinates are those that are tabulated: exact, against the law on the mesh."""
+    grid = Grid(Box(0.0, 1.0), 12)
+    nodes = jnp.asarray(grid.axes[0])
+    mesh = StructuredMesh(grid, (nodes + 0.05 * jnp.sin(2 * jnp.pi * nodes))[None])
+    domain, terms = SpaceTimeGrid(mesh, np.linspace(0.0, 1.0, 5)), find_terms(Driven(), 1)
+
+    @jax.jit
+    def both(key):
+        basis = jax.random.normal(key, (1, 5, 1, 12))
+        tables, offset = domain.tabulate(terms, basis, jnp.zeros((5, 1, 12)), jnp.ones(60), conditioned=True)
+        tabulated = jax.vmap(LawResidual(Driven(), terms))(offset + tables[..., 0])
+        rates = jax.vmap(lambda t, u: Driven().rate(t, mesh.field(u), mesh))(
+            jnp.asarray(domain.times), basis[0]
+        )
+        return tabulated, (domain.differentiate_in_time(basis[0]) - rates).reshape(60, 1)
+
+    tabulated, direct = both(jax.random.key(0))
+    assert jnp.allclose(tabulated, direct, atol=1e-11)
 
 
 @pytest.mark.parametrize(

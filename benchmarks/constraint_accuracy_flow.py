@@ -1,0 +1,63 @@
+"""Constraints: Navier-Stokes by every method in about equal training time, on a finer grid than the training's."""
+
+import dataclasses
+
+from benchmarks._claims import record_claim
+from benchmarks._constraint_methods import SEEDS, record_errors, run_methods, train
+from benchmarks._session import ROOT
+from sciml.experiments.base import find_experiment
+
+NAME = "navier-stokes-constraint"
+METHODS = {
+    "hard": SEEDS,
+    "experts-coupled": SEEDS,
+    "experts-overlapping": SEEDS,
+    "soft": SEEDS,
+    "experts": (0,),
+    "experts-own": (0,),
+    "soft-published": (0,),
+    "supervised": (0,),
+    "constant": (0,),
+}
+
+
+def run(quick: bool) -> None:
+    """Run the benchmark.
+
+    **Arguments:**
+
+    - `quick`: size smoke, one seed, three methods.
+    """
+    means = run_methods(
+        NAME, METHODS, folder="constraints-flow", results="constraint-accuracy-flow", quick=quick
+    )
+    record_errors("navier-stokes", means, METHODS, {})
+    tied = min(
+        error for method, error in means.items() if method in ("experts-coupled", "experts-overlapping")
+    )
+    for rival in ("hard", "soft"):
+        if rival in means:
+            record_claim(
+                claim=f"constraints/navier-stokes-coupled-or-overlapping-over-{rival}",
+                value=tied / means[rival],
+                target="< 1",
+                seeds=SEEDS,
+            )
+    if not quick:
+        unprepared()
+
+
+def unprepared() -> None:
+    """The same with weights that are solved for from the first step, which leaves time for few of them."""
+    experiment = find_experiment(NAME).sized("laptop")
+    training = dataclasses.replace(experiment.training, pretraining=0.0)
+    for method in ("hard", "experts-coupled"):
+        error = train(
+            ROOT / "runs" / "constraints-flow-unprepared", NAME, "laptop", method, 0, training=training
+        )
+        record_claim(
+            claim=f"constraints/navier-stokes-error-{method}-without-pretraining",
+            value=error["error"],
+            target="report",
+            seeds=(0,),
+        )

@@ -65,10 +65,14 @@ UNTRAINED = ("persistence", "classical")
 class Networks:
     """Sizes of the networks."""
 
-    width: int = 32
-    """Of the U-Net on cells of points; other networks on grids get as many parameters."""
+    kind: Literal["fno", "unet"] = "fno"
+    """Of the network on the grid of indices; a U-Net on cells of points leaves a pattern of the cells in rollouts."""
+    width: int = 20
+    """Its channels; other networks on grids get as many parameters."""
+    modes: int = 12
+    """Of the Fourier operator, per axis."""
     levels: int = 2
-    """How often it halves the resolution."""
+    """How often the U-Net halves the resolution."""
     neighbors: int = 8
     """How many nodes a node of a graph hears from."""
     graph_width: int = 32
@@ -364,6 +368,18 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
 
         def build_moving(width):
             features = MovingStep.count_features(channels, dims)
+            if sizes.kind == "fno":
+                return nn.FNO(
+                    dims,
+                    features,
+                    channels,
+                    width=width,
+                    modes=min(sizes.modes, self.nodes // 2),
+                    depth=4,
+                    periodic=grid.box.periodic,
+                    residual=True,
+                    key=key,
+                )
             return nn.Patched(
                 nn.UNet(
                     dims,

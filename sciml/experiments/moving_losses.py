@@ -16,27 +16,7 @@ from .surrogate import Surrogate
 Window = dict[str, Float[Array, "time ..."]]
 
 
-class _AbstractLoss(eqx.Module):
-    grid: Grid
-    noise: float
-    unroll: int = eqx.field(static=True)
-
-    def __call__(self, model, batch, *, key):
-        size = jax.tree.leaves(batch)[0].shape[0]
-        return jnp.mean(jax.vmap(lambda w, k: self.measure(model, w, k))(batch, jax.random.split(key, size)))
-
-    def disturb(self, u, size, key):
-        """Add noise, `(channel, *space)`."""
-        column = (-1,) + (1,) * (u.ndim - 1)
-        return u + self.noise * size.reshape(column) * jax.random.normal(key, u.shape, u.dtype)
-
-    def compare(self, found, truth, change):
-        """The mean square, over that of the change, a scalar."""
-        column = (-1,) + (1,) * (truth.ndim - 1)
-        return jnp.mean(((found - truth) / jax.lax.stop_gradient(change).reshape(column)) ** 2)
-
-
-class MovingLoss(_AbstractLoss):
+class MovingLoss(eqx.Module):
     """Of steps between moving meshes: onto the next mesh, and, for the mover to see, onto the same one.
 
     **Arguments:**
@@ -45,6 +25,14 @@ class MovingLoss(_AbstractLoss):
     - `noise`: over the size of the solution.
     - `unroll`: how many steps.
     """
+
+    grid: Grid
+    noise: float
+    unroll: int = eqx.field(static=True)
+
+    def __call__(self, model, batch, *, key):
+        """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
+        return _average(self, model, batch, key)
 
     def measure(self, model: MovingStep, window: Window, key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss of one window.
@@ -58,17 +46,17 @@ class MovingLoss(_AbstractLoss):
         **Returns:** a scalar.
         """
         meshes = [StructuredMesh(self.grid, vertices) for vertices in window["vertices"]]
-        u = self.disturb(window["u"][0], model.size, key)
+        u = _disturb(self.noise, window["u"][0], model.size, key)
         stayed = model(u, meshes[0], meshes[0], u)
-        losses = [self.compare(stayed, window["ahead"][0], model.change)]
+        losses = [_compare(stayed, window["ahead"][0], model.change)]
         for k in range(self.unroll):
             carried = PlannedTransfer(window["indices"][k], self.grid)(u)
             u = model(u, meshes[k], meshes[k + 1], carried)
-            losses.append(self.compare(u, window["u"][k + 1], model.change))
+            losses.append(_compare(u, window["u"][k + 1], model.change))
         return sum(losses) / len(losses)
 
 
-class FixedLoss(_AbstractLoss):
+class FixedLoss(eqx.Module):
     """Of steps on a fixed grid, by a surrogate or by `MovingStep` on the mesh that stays.
 
     **Arguments:**
@@ -77,6 +65,14 @@ class FixedLoss(_AbstractLoss):
     - `noise`: over the size of the solution.
     - `unroll`: how many steps.
     """
+
+    grid: Grid
+    noise: float
+    unroll: int = eqx.field(static=True)
+
+    def __call__(self, model, batch, *, key):
+        """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
+        return _average(self, model, batch, key)
 
     def measure(self, model: MovingStep | Surrogate, window: Window, key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss of one window.
@@ -90,15 +86,15 @@ class FixedLoss(_AbstractLoss):
         **Returns:** a scalar.
         """
         step = Unmoved(model, self.grid) if isinstance(model, MovingStep) else model
-        u = self.disturb(window["u"][0], model.size, key)
+        u = _disturb(self.noise, window["u"][0], model.size, key)
         losses = []
         for k in range(self.unroll):
             u = step(u)
-            losses.append(self.compare(u, window["u"][k + 1], model.change))
+            losses.append(_compare(u, window["u"][k + 1], model.change))
         return sum(losses) / len(losses)
 
 
-class BranchLoss(_AbstractLoss):
+class BranchLoss(eqx.Module):
     """Of the published form: first the round trip between the meshes, then steps.
 
     **Arguments:**
@@ -109,8 +105,15 @@ class BranchLoss(_AbstractLoss):
     - `size`, `change`: those of the solution and of its change, `(channel,)`.
     """
 
+    grid: Grid
+    noise: float
+    unroll: int = eqx.field(static=True)
     size: Float[Array, " channel"]
     change: Float[Array, " channel"]
+
+    def __call__(self, model, batch, *, key):
+        """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
+        return _average(self, model, batch, key)
 
     def measure(self, model: MovingMeshSolver, window: Window, key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss of one window.
@@ -127,14 +130,14 @@ class BranchLoss(_AbstractLoss):
         shape = window["u"].shape[1:]
         meshes = [StructuredMesh(self.grid, vertices) for vertices in window.get("moved", ())]
         moved = [list_nodes(mesh) for mesh in meshes] or [nodes] * len(window["u"])
-        u = self.disturb(window["u"][0], self.size, key).reshape(shape[0], -1)
+        u = _disturb(self.noise, window["u"][0], self.size, key).reshape(shape[0], -1)
         if self.unroll == 0:
             found = model.round_trip(u, nodes, moved[0])
-            return self.compare(found.reshape(shape), window["u"][0], self.change)
+            return _compare(found.reshape(shape), window["u"][0], self.change)
         losses = []
         for k in range(self.unroll):
             u = model(u, nodes, moved[k])
-            losses.append(self.compare(u.reshape(shape), window["u"][k + 1], self.change))
+            losses.append(_compare(u.reshape(shape), window["u"][k + 1], self.change))
         return sum(losses) / len(losses)
 
 
@@ -161,3 +164,20 @@ class Unmoved(eqx.Module):
         """
         mesh = uniform_mesh(self.grid)
         return self.model(u, mesh, mesh, u)
+
+
+def _average(loss, model, batch, key):
+    size = jax.tree.leaves(batch)[0].shape[0]
+    return jnp.mean(jax.vmap(lambda w, k: loss.measure(model, w, k))(batch, jax.random.split(key, size)))
+
+
+def _disturb(noise: float, u: Array, size: Array, key: PRNGKeyArray) -> Array:
+    """Add noise, `(channel, *space)`."""
+    column = (-1,) + (1,) * (u.ndim - 1)
+    return u + noise * size.reshape(column) * jax.random.normal(key, u.shape, u.dtype)
+
+
+def _compare(found: Array, truth: Array, change: Array) -> Array:
+    """The mean square, over that of the change, a scalar."""
+    column = (-1,) + (1,) * (truth.ndim - 1)
+    return jnp.mean(((found - truth) / jax.lax.stop_gradient(change).reshape(column)) ** 2)

@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 import statistics
 import time
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -21,8 +21,6 @@ from .. import nn, training
 from ..data import evolve
 from ..meshes import (
     Follower,
-    GraphStep,
-    MovingMeshSolver,
     MovingStep,
     uniform_mesh,
 )
@@ -31,6 +29,7 @@ from . import plots, report
 from .autoregressive import AbstractSurrogateExperiment
 from .base import Curve, Scatter, fingerprint
 from .moving_losses import BranchLoss, FixedLoss, MovingLoss, Unmoved
+from .moving_networks import BRANCHES, build_model, measure_scales
 from .moving_samples import sample_branches, sample_fixed, sample_moving
 from .moving_steps import (
     AbstractStepper,
@@ -41,44 +40,8 @@ from .moving_steps import (
     roll_beside,
 )
 from .runs import read_table, write_table
-from .surrogate import make_surrogate
 
-Method = Literal[
-    "moving",
-    "identity",
-    "published",
-    "published-identity",
-    "gnn",
-    "gnn-big",
-    "cnn",
-    "unet",
-    "fno",
-    "persistence",
-    "classical",
-]
-ON_GRIDS = ("cnn", "unet", "fno")
-BRANCHES = ("published", "published-identity")
 UNTRAINED = ("persistence", "classical")
-
-
-@dataclasses.dataclass(frozen=True)
-class Networks:
-    """Sizes of the networks."""
-
-    kind: Literal["fno", "unet"] = "fno"
-    """Of the network on the grid of indices; a U-Net on cells of points leaves a pattern of the cells in rollouts."""
-    width: int = 20
-    """Its channels; other networks on grids get as many parameters."""
-    modes: int = 12
-    """Of the Fourier operator, per axis."""
-    levels: int = 2
-    """How often the U-Net halves the resolution."""
-    neighbors: int = 8
-    """How many nodes a node of a graph hears from."""
-    graph_width: int = 32
-    """Of a network of messages; the bigger one has as many parameters as two of them."""
-    graph_depth: int = 3
-    """Its layers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,142 +312,18 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             progress=progress,
         )
 
+    def _build(self, u: np.ndarray, ahead: np.ndarray | None = None) -> eqx.Module:
+        return build_model(self.method, self.networks, self.grid, u, ahead, seed=self.seed)
+
     def _loss(self, u: np.ndarray, pretrain: bool):
         settings, grid = self.optimization, self.grid
         if self.method == "moving":
             return MovingLoss(grid, settings.noise, settings.unroll)
         if self.method in BRANCHES or self.method.startswith("gnn"):
             unroll = 0 if pretrain else settings.unroll
-            size, change = _scales(u)[:2]
+            size, change = measure_scales(u)[:2]
             return BranchLoss(grid, settings.noise, unroll, size, change)
         return FixedLoss(grid, settings.noise, settings.unroll)
-
-    def _build(self, u: np.ndarray, ahead: np.ndarray | None = None) -> eqx.Module:
-        grid, sizes = self.grid, self.networks
-        channels, dims = u.shape[2], grid.dimensions
-        key = jax.random.key(self.seed)
-        padding = tuple(nn.Padding.PERIODIC if wraps else nn.Padding.REFLECT for wraps in grid.box.periodic)
-        cells = 2**dims
-
-        def build_moving(width):
-            features = MovingStep.count_features(channels, dims)
-            if sizes.kind == "fno":
-                return nn.FNO(
-                    dims,
-                    features,
-                    channels,
-                    width=width,
-                    modes=min(sizes.modes, self.nodes // 2),
-                    depth=4,
-                    periodic=grid.box.periodic,
-                    residual=True,
-                    key=key,
-                )
-            return nn.Patched(
-                nn.UNet(
-                    dims,
-                    cells * features,
-                    cells * channels,
-                    width=width,
-                    levels=sizes.levels,
-                    padding=padding,
-                    key=key,
-                )
-            )
-
-        if self.method in ("moving", "identity"):
-            size, change, offset = _scales(u, ahead)
-            return MovingStep(build_moving(sizes.width), size, change, offset)
-        if self.method in ON_GRIDS:
-            wanted = nn.count_parameters(eqx.filter_eval_shape(build_moving, sizes.width))
-            build = {
-                "unet": lambda w: nn.Patched(
-                    nn.UNet(
-                        dims,
-                        cells * channels,
-                        cells * channels,
-                        width=w,
-                        levels=sizes.levels,
-                        padding=padding,
-                        key=key,
-                    )
-                ),
-                "cnn": lambda w: nn.Patched(
-                    nn.ConvNet(
-                        dims, cells * channels, cells * channels, width=w, depth=6, padding=padding, key=key
-                    )
-                ),
-                "fno": lambda w: nn.FNO(
-                    dims,
-                    channels,
-                    channels,
-                    width=w,
-                    modes=min(12, self.nodes // 2),
-                    depth=4,
-                    periodic=grid.box.periodic,
-                    residual=True,
-                    key=key,
-                ),
-            }[self.method]
-            return make_surrogate(build(nn.match_width(build, wanted)), u)
-        return self._build_graphs(channels, key)
-
-    def _build_graphs(self, channels: int, key) -> eqx.Module:
-        grid, sizes = self.grid, self.networks
-        dims = grid.dimensions
-        periods = tuple(
-            length if wraps else None
-            for length, wraps in zip(grid.box.lengths, grid.box.periodic, strict=True)
-        )
-        keys = jax.random.split(key, 5)
-
-        def build_branch(width, key):
-            return GraphStep(
-                channels,
-                dims,
-                grid.spacing[0],
-                neighbors=sizes.neighbors,
-                width=width,
-                depth=sizes.graph_depth,
-                periods=periods,
-                key=key,
-            )
-
-        def interpolation(key):
-            return nn.RelativeInterpolation(dims, neighbors=12, width=16, periods=periods, key=key)
-
-        both = MovingMeshSolver(
-            build_branch(sizes.graph_width, keys[0]),
-            build_branch(sizes.graph_width, keys[1]),
-            interpolation(keys[2]),
-            interpolation(keys[3]),
-            _Cut(nn.ConvNet(dims, channels, channels, width=8, depth=2, key=keys[4]), grid.shape),
-        )
-        if self.method in BRANCHES:
-            return both
-        width = sizes.graph_width
-        if self.method == "gnn-big":
-            width = nn.match_width(lambda w: build_branch(w, keys[0]), nn.count_parameters(both))
-        return _Single(build_branch(width, keys[0]))
-
-
-class _Cut(eqx.Module):
-    """The solution itself and a convolution of it, `(channel, node)` to the same."""
-
-    network: nn.ConvNet
-    shape: tuple[int, ...] = eqx.field(static=True)
-
-    def __call__(self, u):
-        return u + self.network(u.reshape(len(u), *self.shape)).reshape(u.shape)
-
-
-class _Single(eqx.Module):
-    """One branch with a skip connection, called as two would be."""
-
-    branch: GraphStep
-
-    def __call__(self, u, nodes, moved):
-        return u + self.branch(u, nodes)
 
 
 class _Classical(eqx.Module):
@@ -501,18 +340,6 @@ class _Classical(eqx.Module):
 def _stay(u):
     """Predict no change, `(channel, *space)`."""
     return u
-
-
-def _scales(u: np.ndarray, ahead: np.ndarray | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Size, change and mean of each channel of `(trajectory, time, channel, *space)`.
-
-    On moving meshes the change is that at a node that stays, `ahead` being the next frame there.
-    """
-    axes = (0, 1, *range(3, u.ndim))
-    ahead = u[:, 1:] if ahead is None else ahead[:, :-1]
-    change = np.sqrt(np.mean((ahead - u[:, :-1]) ** 2, axis=axes, dtype=np.float64))
-    found = np.std(u, axis=axes, dtype=np.float64), change, np.mean(u, axis=axes, dtype=np.float64)
-    return tuple(jnp.asarray(x, jnp.float32) for x in found)
 
 
 def _time_step(stepper: AbstractStepper, start: jax.Array, repetitions: int = 5) -> float:

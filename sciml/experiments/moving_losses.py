@@ -17,7 +17,7 @@ Window = dict[str, Float[Array, "time ..."]]
 
 
 class MovingLoss(eqx.Module):
-    """Of steps between moving meshes: onto the next mesh, and, for the mover to see, onto the same one.
+    """Of steps between moving meshes: onto the next mesh, and, as at the start of a rollout, onto the same one.
 
     **Arguments:**
 

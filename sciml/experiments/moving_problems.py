@@ -16,7 +16,8 @@ from ..pdes import (
     Spectral,
     Spots,
 )
-from .moving import AbstractMovingExperiment, Method, Networks, Steps
+from .moving import AbstractMovingExperiment, Steps
+from .moving_networks import Method, Networks
 from .problem import Problem
 from .settings import Split
 

@@ -13,7 +13,11 @@ from ..pdes import Grid
 def sample_moving(
     values: Float[np.ndarray, "trajectory time channel *fine"], fine: Grid, follower: Follower
 ) -> dict[str, np.ndarray]:
-    """The truth on meshes that follow it.
+    """The truth on meshes that follow it, one frame behind.
+
+    The mesh of a frame is made for the frame before, as in a rollout, where no other is known. One that is made for
+    the frame itself tells a network where fronts will be; it learns to read that off the mesh, and fronts lag when the
+    mesh has to be made from its own prediction.
 
     **Arguments:**
 
@@ -30,7 +34,8 @@ def sample_moving(
     @eqx.filter_jit
     def sample(frames):
         look = jax.vmap(lambda frame: interpolate(frame, fine, follower.seen.coordinates, Cubic()))
-        vertices = follower.follow(look(frames)).vertices
+        own = follower.follow(look(frames)).vertices
+        vertices = jnp.concatenate([own[:1], own[:-1]])
         last = len(frames) - 1
 
         def one(i):

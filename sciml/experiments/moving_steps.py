@@ -98,7 +98,7 @@ class GridStepper(AbstractStepper):
 
 
 class MovingStepper(AbstractStepper):
-    """A solution on moving nodes: predicted where they are, followed by the mesh, predicted where they will be.
+    """A solution on moving nodes: the mesh is moved for the solution as it is, and that is predicted on the new mesh.
 
     **Arguments:**
 
@@ -125,8 +125,7 @@ class MovingStepper(AbstractStepper):
         """See `AbstractStepper.step`."""
         u, vertices, potential = state
         old = StructuredMesh(self.follower.grid, vertices)
-        guess = self.model(u, old, old, u)
-        moved = self.follower.move(self.follower.look(guess, old), potential)
+        moved = self.follower.move(self.follower.look(u, old), potential)
         vertices, potential, valid = self.follower.keep(moved, vertices, potential)
         new = StructuredMesh(self.follower.grid, vertices)
         return (self.model(u, old, new), vertices, potential), valid

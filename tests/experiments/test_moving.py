@@ -1,0 +1,115 @@
+"""Moving-mesh experiments at smoke size, and what their parts must do whatever was learned."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sciml.experiments.base import find_experiment
+from sciml.experiments.comparison import compare
+from sciml.experiments.moving_steps import GridStepper, continue_series, roll_beside
+from sciml.experiments.runs import read_table, write_config
+from sciml.pdes import Box, Grid
+
+slow = pytest.mark.slow
+METHODS = [
+    pytest.param("persistence"),
+    pytest.param("moving", marks=slow),
+    pytest.param("identity", marks=slow),
+    pytest.param("published", marks=slow),
+    pytest.param("published-identity", marks=slow),
+    pytest.param("gnn", marks=slow),
+    pytest.param("gnn-big", marks=slow),
+    pytest.param("cnn", marks=slow),
+    pytest.param("unet", marks=slow),
+    pytest.param("fno", marks=slow),
+    pytest.param("classical", marks=slow),
+]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+def run(runs, name, **settings):
+    experiment = dataclasses.replace(find_experiment(name).sized("smoke"), **settings)
+    folder = runs / f"{name}-{experiment.label}"
+    folder.mkdir()
+    write_config(folder, experiment, "smoke")
+    experiment.train(folder, progress=False)
+    experiment.evaluate(folder, progress=False)
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_measured_against_the_fine_truth(runs, method):
+    folder = run(runs, "burgers2d-mmpde", method=method)
+    numbers = {row["metric"]: float(row["value"]) for row in read_table(folder / "metrics.csv")}
+    assert all(np.isfinite(value) for value in numbers.values())
+    assert numbers["nodes"] == 16
+    assert numbers["invalid_meshes"] == 0
+    # No method is nearer to the truth than its nodes can show.
+    assert numbers["one_step_error"] >= 0.5 * numbers["one_step_floor"] > 0
+    assert numbers["rollout_error"] >= 0.5 * numbers["rollout_floor"] > 0
+    rollout = read_table(folder / "rollout.csv")
+    assert [int(row["step"]) for row in rollout] == [1, 2, 3, 4]
+    assert (folder / "film.png").is_file()
+
+
+@slow
+@pytest.mark.parametrize("name", ["front-mmpde", "gray-scott-mmpde"])
+def test_the_other_problems_run(runs, name):
+    folder = run(runs, name, method="moving")
+    assert json.loads((folder / "config.json").read_text())
+
+
+def test_runs_are_compared_in_pictures_and_a_film(runs, tmp_path):
+    folder = runs / "burgers2d-mmpde-persistence-16"
+    table = compare([folder], tmp_path)
+    assert "persistence-16" in table
+    for file in ("rollout.png", "rollout_error-nodes.png", "rollout_error-step_seconds.png", "film.gif"):
+        assert (tmp_path / file).stat().st_size > 1000
+
+
+def test_a_series_is_continued_exactly():
+    """Exact for what the grid resolves: between its points, too."""
+
+    def wave(grid):
+        x, y = 2 * jnp.pi * grid.coordinates
+        return (jnp.sin(3 * x) * jnp.cos(2 * y) + jnp.cos(x + 4 * y))[None]
+
+    box = Box((0.0, 0.0), (1.0, 1.0))
+    coarse, fine = Grid(box, (12, 12)), Grid(box, (36, 36))
+    found = jax.jit(lambda u: continue_series(u, fine.shape))(wave(coarse))
+    np.testing.assert_allclose(found, wave(fine), atol=1e-10)
+
+
+def test_an_exact_step_has_the_error_of_reconstruction_and_no_other():
+    """Exact: a method that knows the truth at its nodes is at its floor."""
+    box = Box((0.0, 0.0), (1.0, 1.0))
+    coarse, fine = Grid(box, (8, 8)), Grid(box, (24, 24))
+    sharp = jnp.tanh(8 * jnp.sin(2 * jnp.pi * fine.coordinates[0]))[None]
+    frames = jnp.stack([sharp, jnp.roll(sharp, 3, axis=1), jnp.roll(sharp, 6, axis=1)])
+    stepper = GridStepper(lambda u: jnp.roll(u, 1, axis=1), coarse, fine)
+    found = roll_beside(stepper, frames, jnp.ones(1), 1)
+    assert float(jnp.min(found.floors)) > 0.01
+    np.testing.assert_allclose(found.errors, found.floors, rtol=1e-6)
+    np.testing.assert_allclose(found.node_errors, 0, atol=1e-12)
+
+
+def test_nodes_that_do_not_divide_the_truth_are_refused():
+    experiment = dataclasses.replace(find_experiment("burgers2d-mmpde").sized("smoke"), nodes=12)
+    with pytest.raises(ValueError, match=r"nodes=12 must divide the 32 points"):
+        _ = experiment.grid
+
+
+def test_a_run_that_was_not_trained_is_refused(runs, tmp_path):
+    experiment = find_experiment("burgers2d-mmpde").sized("smoke")
+    folder = runs / "untrained"
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"holds no trained model yet"):
+        experiment.evaluate(folder, progress=False)

@@ -13,7 +13,7 @@ from .terms import difference_weights
 
 ACROSS = 4
 # Fewer boxes are no slower by one dense matrix; a chain needs three.
-LONG = 5
+LONG = 8
 
 
 class Interface(NamedTuple):

@@ -94,7 +94,8 @@ def law(terms):
 
 
 @pytest.mark.parametrize(
-    ("counts", "chained"), [((1, 6), True), ((5, 1), True), ((1, 4), False), ((2, 3), False), ((1, 1), False)]
+    ("counts", "chained"),
+    [((1, 8), True), ((1, 12), True), ((1, 4), False), ((2, 3), False), ((1, 1), False)],
 )
 def test_which_partitions_are_chains(counts, chained):
     domain = periodic()
@@ -105,9 +106,9 @@ def test_which_partitions_are_chains(counts, chained):
 
 @pytest.mark.slow
 def test_coupled_experts_are_solved_as_a_chain(monkeypatch):
-    """The field and its certificate are those of one dense matrix; six boxes around a period."""
+    """The field and its certificate are those of one dense matrix; eight boxes around a period."""
     domain = periodic()
-    layer = Experts(HardConstraint(make_network(domain), BURGERS, domain), (1, 6), Coupled())
+    layer = Experts(HardConstraint(make_network(domain), BURGERS, domain), (1, 8), Coupled())
     start = make_start(domain)
     chain = jax.jit(lambda start: layer(start, throw=False))(start)
     monkeypatch.setattr(solving, "is_chain", lambda *_: False)

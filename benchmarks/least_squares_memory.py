@@ -50,7 +50,7 @@ def run(quick: bool) -> None:
         # The gradient's own cost: with it, less without, in iterations.
         forward = jax.jit(lambda a, s: ours(a, s, STEPS)[0])
         backward = jax.jit(jax.grad(lambda a, s: jnp.sum(jnp.sin(ours(a, s, STEPS, ExactDerivative())[0]))))
-        found = compare(*(functools.partial(_spend, f, args, start) for f in (backward, forward)), repeats=15)
+        found = compare(*(functools.partial(_spend, f, args, start) for f in (backward, forward)), repeats=60)
         costs.append((found.ratio - 1) * STEPS)
         print(f"N={unknowns}: a gradient costs {costs[-1]:.2f} iterations", flush=True)
     write_results("least-squares-memory", rows)

@@ -35,9 +35,9 @@ BRANCHES = ("published", "published-identity")
 class Networks:
     """Sizes of the networks."""
 
-    kind: Literal["fno", "unet"] = "fno"
-    """Of the network on the grid of indices; a U-Net on cells of points leaves a pattern of the cells in rollouts."""
-    width: int = 20
+    kind: Literal["fno", "unet"] = "unet"
+    """Of the network on the grid of indices."""
+    width: int = 16
     """Its channels; other networks on grids get as many parameters."""
     modes: int = 12
     """Of the Fourier operator, per axis."""
@@ -75,7 +75,6 @@ def build_model(
     channels, dims = u.shape[2], grid.dimensions
     key = jax.random.key(seed)
     padding = tuple(nn.Padding.PERIODIC if wraps else nn.Padding.REFLECT for wraps in grid.box.periodic)
-    cells = 2**dims
 
     def build_moving(width):
         features = MovingStep.count_features(channels, dims)
@@ -91,17 +90,7 @@ def build_model(
                 residual=True,
                 key=key,
             )
-        return nn.Patched(
-            nn.UNet(
-                dims,
-                cells * features,
-                cells * channels,
-                width=width,
-                levels=sizes.levels,
-                padding=padding,
-                key=key,
-            )
-        )
+        return nn.UNet(dims, features, channels, width=width, levels=sizes.levels, padding=padding, key=key)
 
     if method in ("moving", "identity"):
         size, change, offset = measure_scales(u, ahead)
@@ -109,22 +98,10 @@ def build_model(
     if method in ON_GRIDS:
         wanted = nn.count_parameters(eqx.filter_eval_shape(build_moving, sizes.width))
         build = {
-            "unet": lambda w: nn.Patched(
-                nn.UNet(
-                    dims,
-                    cells * channels,
-                    cells * channels,
-                    width=w,
-                    levels=sizes.levels,
-                    padding=padding,
-                    key=key,
-                )
+            "unet": lambda w: nn.UNet(
+                dims, channels, channels, width=w, levels=sizes.levels, padding=padding, key=key
             ),
-            "cnn": lambda w: nn.Patched(
-                nn.ConvNet(
-                    dims, cells * channels, cells * channels, width=w, depth=6, padding=padding, key=key
-                )
-            ),
+            "cnn": lambda w: nn.ConvNet(dims, channels, channels, width=w, depth=6, padding=padding, key=key),
             "fno": lambda w: nn.FNO(
                 dims,
                 channels,

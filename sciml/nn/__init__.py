@@ -13,7 +13,6 @@ from .fno import FNO
 from .interpolation import AbsoluteInterpolation, AbstractLearnedInterpolation, RelativeInterpolation
 from .message_passing import Aggregation, MessagePassing
 from .neighbors import measure_displacements, nearest_neighbors, nearest_points
-from .patched import Patched
 from .sizes import count_parameters, match_width
 from .spectral_conv import SpectralConv
 from .unet import UNet
@@ -28,7 +27,6 @@ __all__ = [
     "DeepONet",
     "MessagePassing",
     "Padding",
-    "Patched",
     "RelativeInterpolation",
     "SpectralConv",
     "UNet",

@@ -120,10 +120,10 @@ class UNet(eqx.Module):
         for blocks, down in zip(self.down_blocks, self.down):
             x = scan_layers(blocks, x, self.unroll)
             skips.append(x)
-            x = down(gather_cells(x))
+            x = down(_gather_cells(x))
         x = scan_layers(self.bottom, x, self.unroll)
         for skip, up, merge, blocks in reversed(list(zip(skips, self.up, self.merge, self.up_blocks))):
-            x = merge(jnp.concatenate([skip, scatter_cells(up(x))]))
+            x = merge(jnp.concatenate([skip, _scatter_cells(up(x))]))
             x = scan_layers(blocks, x, self.unroll)
         return self.project(self.activation(x))
 
@@ -139,15 +139,7 @@ class UNet(eqx.Module):
                 )
 
 
-def gather_cells(x: Float[Array, "channel *space"]) -> Float[Array, "cell_channel *coarse"]:
-    """The `2^d` points of each cell as channels.
-
-    **Arguments:**
-
-    - `x`: `(channel, *space)`, an even number of points along each axis.
-
-    **Returns:** `(2^d channel, *coarse)`.
-    """
+def _gather_cells(x: Float[Array, "channel *space"]) -> Float[Array, "cell_channel *coarse"]:
     channels, *shape = x.shape
     dims = len(shape)
     x = x.reshape(channels, *(size for n in shape for size in (n // 2, 2)))
@@ -155,15 +147,7 @@ def gather_cells(x: Float[Array, "channel *space"]) -> Float[Array, "cell_channe
     return x.reshape(-1, *(n // 2 for n in shape))
 
 
-def scatter_cells(x: Float[Array, "cell_channel *coarse"]) -> Float[Array, "channel *space"]:
-    """The inverse of `gather_cells`.
-
-    **Arguments:**
-
-    - `x`: `(2^d channel, *coarse)`.
-
-    **Returns:** `(channel, *space)`.
-    """
+def _scatter_cells(x: Float[Array, "cell_channel *coarse"]) -> Float[Array, "channel *space"]:
     _, *shape = x.shape
     dims = len(shape)
     x = x.reshape(*(2,) * dims, -1, *shape)

@@ -1,0 +1,142 @@
+"""Solvers on moving meshes against their control, whose mesh stays, and against other networks on fixed meshes.
+
+Runs are kept in `runs/moving-mesh`; one that is there with the same settings is read, so that the hours this takes may
+be cut into pieces. After each data set its rows are recorded.
+"""
+
+import dataclasses
+import pathlib
+import statistics
+import tempfile
+from typing import NamedTuple
+
+import jax
+
+from benchmarks._claims import record_claim
+from benchmarks._results import write_results
+from benchmarks._session import ROOT
+from sciml.experiments.base import find_experiment, fingerprint
+from sciml.experiments.runs import read_config, read_table, write_config
+
+SEEDS = (0, 1, 2)
+PAIR = {"moving": SEEDS, "identity": SEEDS}
+NAMES = "persistence classical unet fno cnn gnn gnn-big published published-identity"
+OTHERS = dict.fromkeys(NAMES.split(), (0,))
+
+
+class _Set(NamedTuple):
+    """A data set, its fields, and what moving is to reach over its control in one step and in a rollout."""
+
+    label: str
+    experiment: str
+    fields: dict
+    target: str
+    methods: dict[str, tuple[int, ...]]
+
+
+_SETS = (
+    _Set("burgers-48", "burgers2d-mmpde", {"nodes": 48}, "<= 0.55", {**PAIR, **OTHERS}),
+    _Set("front-48", "front-mmpde", {"nodes": 48}, "<= 0.35", PAIR),
+    _Set("burgers-24", "burgers2d-mmpde", {"nodes": 24}, "<= 0.8", PAIR),
+    _Set("ring-48", "front-mmpde", {"nodes": 48, "family": "ring"}, "<= 0.35", PAIR),
+    _Set("allen-cahn-48", "front-mmpde", {"nodes": 48, "family": "allen-cahn"}, "<= 0.35", PAIR),
+    _Set("gray-scott-48", "gray-scott-mmpde", {"nodes": 48}, "<= 0.7", PAIR),
+)
+
+
+def run(quick: bool) -> None:
+    """Run the benchmark.
+
+    **Arguments:**
+
+    - `quick`: size smoke, one seed, one data set, nothing kept.
+    """
+    if quick:
+        with tempfile.TemporaryDirectory() as folder:
+            small = _SETS[0]._replace(fields={}, methods={"moving": (0,), "identity": (0,)})
+            _compare(small, pathlib.Path(folder), "smoke")
+        return
+    for problem in _SETS:
+        _compare(problem, ROOT / "runs" / "moving-mesh", "laptop")
+
+
+def _compare(problem: _Set, folder: pathlib.Path, size: str) -> None:
+    runs = {
+        (method, seed): _train(problem, folder, size, method, seed)
+        for method, seeds in problem.methods.items()
+        for seed in seeds
+    }
+    write_results(
+        f"moving-mesh-{problem.label}", [_row(method, seed, run) for (method, seed), run in runs.items()]
+    )
+
+    def mean(method, metric):
+        return statistics.mean(runs[method, seed][metric] for seed in problem.methods[method])
+
+    prefix, seeds = f"moving-mesh/{problem.label}", problem.methods["moving"]
+    for metric, name in (
+        ("one_step_floor", "floor"),
+        ("one_step_error", "one-step"),
+        ("rollout_error", "rollout"),
+    ):
+        record_claim(
+            claim=f"{prefix}-{name}-moving-over-identity",
+            value=mean("moving", metric) / mean("identity", metric),
+            target="report" if name == "floor" else problem.target,
+            seeds=seeds,
+        )
+    record_claim(
+        claim=f"{prefix}-invalid-meshes",
+        value=sum(runs["moving", seed]["invalid_meshes"] for seed in seeds),
+        target="<= 0",
+        seeds=seeds,
+    )
+    for method, used in problem.methods.items():
+        record_claim(
+            claim=f"{prefix}-rollout-error-{method}",
+            value=mean(method, "rollout_error"),
+            target="report",
+            seeds=used if method not in ("persistence", "classical") else (),
+        )
+
+
+def _train(problem: _Set, folder: pathlib.Path, size: str, method: str, seed: int) -> dict[str, float]:
+    default = find_experiment(problem.experiment).sized(size)
+    experiment = dataclasses.replace(default, **problem.fields, method=method, seed=seed)
+    where = folder / f"{problem.label}-{method}-{seed}"
+    if not (where / "metrics.csv").is_file():
+        where.mkdir(parents=True, exist_ok=True)
+        write_config(where, experiment, size)
+        jax.clear_caches()  # as a user's first run has it: nothing compiled yet
+        experiment.train(where, resume=(where / "fit.json").is_file(), progress=False)
+        experiment.evaluate(where, progress=False)
+    elif fingerprint(read_config(where)[0]) != fingerprint(experiment):
+        raise RuntimeError(f"{where} holds a run with other settings. Move it away.")
+    numbers = {row["metric"]: float(row["value"]) for row in read_table(where / "metrics.csv")}
+    print(
+        f"{problem.label}, {method}, seed {seed}: one step {numbers['one_step_error']:.4f}, rollout "
+        f"{numbers['rollout_error']:.4f}",
+        flush=True,
+    )
+    return numbers
+
+
+def _row(method: str, seed: int, numbers: dict[str, float]) -> dict[str, object]:
+    return {
+        "seed": seed,
+        "dtype": "float32",
+        "compile_seconds": numbers.get("compile_seconds", 0.0),
+        "run_seconds": numbers["training_seconds"],
+        "evaluations": numbers["parameters"],
+        "error": numbers["rollout_error"],
+        "method": method,
+        "one_step_error": numbers["one_step_error"],
+        "one_step_floor": numbers["one_step_floor"],
+        "one_step_node_mse": numbers["one_step_node_mse"],
+        "last_error": numbers["last_error"],
+        "rollout_floor": numbers["rollout_floor"],
+        "invalid_meshes": numbers["invalid_meshes"],
+        "blown_up": numbers["blown_up"],
+        "step_seconds": numbers["step_seconds"],
+        "update_seconds": numbers.get("update_seconds"),
+    }

@@ -22,6 +22,7 @@ from .contractions import contract, sum_curvature, sum_squares, vary_slopes
 from .implicit import AbstractDerivative, StopGradient
 from .least_squares import LeastSquaresSolution, least_squares
 from .levenberg_marquardt import LevenbergMarquardt, Quadratic
+from .matrices import AbstractSymmetric, Chain, Dense
 from .residuals import AbstractResiduals
 
 
@@ -49,10 +50,12 @@ class BlockResiduals(AbstractResiduals):
 
     - `blocks`: how many blocks.
     - `rest`: what of the function is no array, such as the activation of a network in it.
+    - `chain`: whether constant rows are of one block, of two that follow one another, or of the last and the first.
     """
 
     blocks: int = eqx.field(static=True)
     rest: PyTree = eqx.field(static=True, default=None)
+    chain: bool = eqx.field(static=True, default=False)
 
     def rows(self, value, args):
         """See `AbstractResiduals.rows`; `value` is `(unknown,)`."""
@@ -63,7 +66,7 @@ class BlockResiduals(AbstractResiduals):
         """See `AbstractResiduals.expand`; `value` is `(unknown,)`."""
         function = eqx.combine(args[0], self.rest)
         objective, gradient, gram = self._each(lambda *block: sum_squares(function, *block), value, args)
-        return Quadratic(jnp.sum(objective), gradient.ravel(), jax.scipy.linalg.block_diag(*gram))
+        return Quadratic(jnp.sum(objective), gradient.ravel(), self._join(gram))
 
     def vary(self, value, args):
         """See `AbstractResiduals.vary`; `value` is `(unknown,)`."""
@@ -73,14 +76,28 @@ class BlockResiduals(AbstractResiduals):
     def curvature(self, value, args):
         """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
         function = eqx.combine(args[0], self.rest)
-        return jax.scipy.linalg.block_diag(
-            *self._each(lambda *block: sum_curvature(function, *block), value, args)
+        return self._join(self._each(lambda *block: sum_curvature(function, *block), value, args))
+
+    def fold(self, matrix):
+        """See `AbstractResiduals.fold`; `matrix` is `(row, unknown)`."""
+        if not self.chain:
+            return Dense(matrix.T @ matrix)
+        parts = matrix.reshape(len(matrix), self.blocks, -1)
+        blocks, beside = (
+            jnp.einsum("rki,rkj->kij", one, two)
+            for one, two in ((parts, parts), (parts[:, 1:], parts[:, :-1]))
         )
+        return Chain(blocks, beside, parts[:, -1].T @ parts[:, 0])
 
     def pull(self, value, args, held):
         """See `AbstractResiduals.pull`; `value` is `(unknown,)`."""
         _, back = jax.vjp(lambda v: self.rows(v, held), value)
         return back(self.rows(value, args))[0]
+
+    def _join(self, blocks) -> AbstractSymmetric:
+        if not self.chain:
+            return Dense(jax.scipy.linalg.block_diag(*blocks))
+        return Chain(blocks, jnp.zeros_like(blocks[1:]), jnp.zeros_like(blocks[0]))
 
     def _each(self, function, value, args):
         _, tables, offset = args
@@ -95,6 +112,7 @@ def solve_blocks(
     solver: LevenbergMarquardt | AbstractBackend,
     derivative: AbstractDerivative,
     ridge: float,
+    chain: bool = False,
 ) -> LeastSquaresSolution:
     """Find the weights.
 
@@ -106,13 +124,15 @@ def solve_blocks(
     - `initial`: the first weights `(block, basis)`; not differentiated.
     - `solver`, `derivative`: as for `least_squares`.
     - `ridge`: added to the rows as `ridge * w`.
+    - `chain`: whether constant rows are of one block, of two that follow one another, or of the last and the first:
+        then `K` blocks of `n` cost `K n^3`, and not `(K n)^3`.
 
     **Returns:** the solution, its value the weights `(block, basis)` in the precision of the tables. Nothing is raised:
         look at `result`.
     """
     arrays, rest = eqx.partition(function, eqx.is_array)
     found = least_squares(
-        BlockResiduals(len(initial), rest),
+        BlockResiduals(len(initial), rest, chain),
         jax.lax.stop_gradient(initial).ravel(),
         (arrays, problem.tables, problem.offset),
         constant=(problem.matrix, problem.data),
@@ -132,17 +152,18 @@ def guess_blocks(
     *,
     solver: LevenbergMarquardt | AbstractBackend,
     ridge: float,
+    chain: bool = False,
 ) -> Float[Array, "block basis"]:
     """Weights to start from: as `solve_blocks` finds them, without a derivative or a verdict.
 
     **Arguments:**
 
-    - `function`, `problem`, `solver`, `ridge`: as for `solve_blocks`.
+    - `function`, `problem`, `solver`, `ridge`, `chain`: as for `solve_blocks`.
     - `initial`: the first weights `(block, basis)`.
 
     **Returns:** weights `(block, basis)`; the first ones where no finite ones were found.
     """
     found = solve_blocks(
-        function, problem, initial, solver=solver, derivative=StopGradient(), ridge=ridge
+        function, problem, initial, solver=solver, derivative=StopGradient(), ridge=ridge, chain=chain
     ).value
     return jnp.where(jnp.all(jnp.isfinite(found)), found, initial)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .levenberg_marquardt import Quadratic, find_scale
+from .matrices import as_symmetric
 from .residuals import AbstractResiduals
 
 
@@ -56,7 +57,8 @@ class ExactDerivative(AbstractDerivative):
     def attach(self, residuals, value, here, args, constant, ridge, finite):
         """See `AbstractDerivative.attach`; `value` is `(unknown,)`."""
         held = jax.lax.stop_gradient(args)
-        matrix = here.gram + residuals.curvature(value, held).astype(value.dtype)
+        bent = as_symmetric(residuals.curvature(value, held))
+        matrix = jax.tree.map(lambda one, two: one + two.astype(value.dtype), here.gram, bent)
         varied = residuals.vary(value, args).astype(value.dtype)
         return _step(value, matrix, here.gradient, varied, constant, ridge, finite)
 
@@ -91,17 +93,15 @@ class StopGradient(AbstractDerivative):
 def _step(value, matrix, gradient, varied, constant, ridge, finite) -> Array:
     if constant is not None:
         varied = varied + _vary_constant(*constant, value)
-    identity = jnp.eye(len(value), dtype=value.dtype)
     gradient = gradient + varied + (ridge**2 - jax.lax.stop_gradient(ridge) ** 2) * value
-    matrix = jnp.where(finite, matrix, identity)
-    scale = find_scale(jnp.abs(matrix))
-    scaled = matrix / scale[:, None] / scale[None]
+    matrix = jax.tree.map(lambda x: jnp.where(finite, x, 0), matrix).shift(jnp.where(finite, 0.0, 1.0))
+    scale = find_scale(jnp.abs(matrix.diagonal()))
+    scaled = matrix.rescale(scale)
     # Cholesky's factors tell at once what the least eigenvalue would take long to: whether it is above the floor.
     floor = 10 * jnp.finfo(value.dtype).eps * len(value)
-    sound = jnp.all(jnp.isfinite(jnp.linalg.cholesky(scaled - floor * identity)))
-    scaled = scaled + jnp.where(sound, 0.0, 2 * floor) * identity
+    scaled = scaled.shift(jnp.where(scaled.shift(-floor).is_positive(), 0.0, 2 * floor))
     scaled, scale = jax.lax.stop_gradient((scaled, scale))
-    step = jnp.linalg.solve(scaled, gradient / scale) / scale
+    step = scaled.solve(gradient / scale, positive=False) / scale
     held_step = jax.lax.stop_gradient(step)
     # The step itself is taken, too, where it is small enough to be Newton's last: it squares what error is left.
     last = jnp.linalg.norm(held_step * scale) <= 1e-3 * jnp.linalg.norm(value * scale)

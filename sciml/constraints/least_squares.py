@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .backends import AbstractBackend
 from .implicit import AbstractDerivative, ExactDerivative
-from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Quadratic, judge, minimize
+from .levenberg_marquardt import RESULTS, LevenbergMarquardt, Quadratic, is_finite, judge, minimize
+from .matrices import as_symmetric
 from .residuals import AbstractResiduals, FunctionResiduals, PointwiseResiduals
 
 
@@ -79,14 +80,14 @@ def least_squares(
     initial = _check(residuals, initial, args, constant, solver, derivative, regularization)
     held, held_constant, start = jax.lax.stop_gradient((args, constant, initial))
     start = start.astype(jnp.promote_types(start.dtype, jnp.result_type(float)))
-    expand = _pose(residuals, held, held_constant, regularization, len(start), start.dtype)
+    expand = _pose(residuals, held, held_constant, regularization, start.dtype)
     if isinstance(solver, AbstractBackend):
         progress = solver.run(lambda w: _stack(residuals, w, held, held_constant, regularization), start)
         progress = progress._replace(here=expand(progress.value))
     else:
         progress = minimize(expand, start, solver)
     result, smallest, cosine = judge(progress)
-    finite = jnp.isfinite(progress.here.objective) & jnp.all(jnp.isfinite(progress.here.gram))
+    finite = is_finite(progress.here)
     value = derivative.attach(
         residuals, progress.value, progress.here, args, constant, regularization, finite
     )
@@ -107,12 +108,11 @@ def _as_residuals(residuals) -> AbstractResiduals:
     return FunctionResiduals(residuals)
 
 
-def _pose(residuals, args, constant, ridge, count, dtype) -> Callable[[Array], Quadratic]:
+def _pose(residuals, args, constant, ridge, dtype) -> Callable[[Array], Quadratic]:
     """The whole problem as the loop sees it, with the Gram matrix of the constant rows summed once."""
-    square = ridge**2 * jnp.eye(count, dtype=dtype)
     if constant is not None:
         matrix, data = (x.astype(dtype) for x in constant)
-        square = square + matrix.T @ matrix
+        square = residuals.fold(matrix)
 
     def expand(value):
         objective, gradient, gram = residuals.expand(value, args)
@@ -121,7 +121,8 @@ def _pose(residuals, args, constant, ridge, count, dtype) -> Callable[[Array], Q
             # Not by the Gram matrix: near rows that vanish that would be a difference of large numbers.
             rows = matrix @ value - data
             objective, gradient = objective + 0.5 * rows @ rows, gradient + rows @ matrix
-        return Quadratic(objective, gradient, gram + square)
+            gram = jax.tree.map(jnp.add, as_symmetric(gram), square)
+        return Quadratic(objective, gradient, as_symmetric(gram).shift(ridge**2))
 
     return expand
 

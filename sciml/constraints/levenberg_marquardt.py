@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .matrices import AbstractSymmetric
+
 # By no more than this may a column of the Jacobian shrink in one step.
 VANISHING = 1e-6
 
@@ -76,12 +78,12 @@ class Quadratic(NamedTuple):
 
     - `objective`: half the sum of the squares of the rows, a scalar.
     - `gradient`: of it, `(unknown,)`.
-    - `gram`: `J^T J`, `(unknown, unknown)`.
+    - `gram`: `J^T J`, `(unknown, unknown)`; an array, or in the loop a matrix that knows its structure.
     """
 
     objective: Float[Array, ""]
     gradient: Float[Array, " unknown"]
-    gram: Float[Array, "unknown unknown"]
+    gram: Float[Array, "unknown unknown"] | AbstractSymmetric
 
 
 class Progress(NamedTuple):
@@ -121,18 +123,15 @@ def minimize(
 
     **Returns:** where it ended. It is not to be differentiated.
     """
-    identity = jnp.eye(len(initial), dtype=initial.dtype)
     rounding = jnp.finfo(initial.dtype).eps
 
     def advance(state: Progress) -> Progress:
         objective, gradient, gram = state.here
         scale = state.scale
-        scaled = gram / scale[:, None] / scale[None]
-        factor = jnp.linalg.cholesky(scaled + state.damping * identity)
-        step = -jax.scipy.linalg.cho_solve((factor, True), gradient / scale) / scale
+        step = -gram.rescale(scale).shift(state.damping).solve(gradient / scale, positive=True) / scale
         trial = state.value + step
         there = expand(trial)
-        predicted = -(step @ gradient + 0.5 * step @ (gram @ step))
+        predicted = -(step @ gradient + 0.5 * step @ gram.multiply(step))
         # At the limit of precision a gain cannot be told from rounding, and the solve is done.
         size = jnp.abs(objective)
         small = jnp.abs(predicted) <= jnp.maximum(solver.tolerance, 4 * rounding) * size
@@ -140,7 +139,7 @@ def minimize(
         finite = jnp.isfinite(there.objective) & jnp.all(jnp.isfinite(there.gradient))
         # Where an unknown loses its effect all at once, as a rate in exp(-rate t) does, the step was too long, whatever
         # it gained: there is no way back from there.
-        kept = jnp.all(jnp.diag(there.gram) >= VANISHING**2 * jnp.diag(gram))
+        kept = jnp.all(there.gram.diagonal() >= VANISHING**2 * gram.diagonal())
         good = finite & kept & (ratio > 1e-4)
         done = small | (good & (measure_cosine(there) <= solver.tolerance)) | ~jnp.isfinite(objective)
         shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
@@ -149,7 +148,7 @@ def minimize(
             lambda new, old: jnp.where(good, new, old), (trial, there), (state.value, state.here)
         )
         growth = jnp.where(good, 2.0, 2 * state.growth)
-        scale = jnp.maximum(scale, find_scale(here.gram))
+        scale = jnp.maximum(scale, find_scale(here.gram.diagonal()))
         return Progress(value, here, scale, jnp.clip(damping, 1e-15, 1e15), growth, state.count + 1, done)
 
     here = expand(initial)
@@ -158,7 +157,7 @@ def minimize(
     state = Progress(
         jnp.where(start, initial, initial),
         here,
-        find_scale(here.gram),
+        find_scale(here.gram.diagonal()),
         jnp.where(start, solver.damping, solver.damping).astype(initial.dtype),
         jnp.where(start, 2.0, 2.0).astype(initial.dtype),
         jnp.where(start, 0, 0),
@@ -176,20 +175,20 @@ def measure_cosine(here: Quadratic) -> Float[Array, ""]:
 
     **Returns:** a scalar.
     """
-    size = jnp.sqrt(jnp.diag(here.gram)) * jnp.sqrt(2 * here.objective)
+    size = jnp.sqrt(here.gram.diagonal()) * jnp.sqrt(2 * here.objective)
     return jnp.max(jnp.abs(here.gradient) / jnp.where(size > 0, size, 1.0))
 
 
-def find_scale(gram: Float[Array, "unknown unknown"]) -> Float[Array, " unknown"]:
+def find_scale(diagonal: Float[Array, " unknown"]) -> Float[Array, " unknown"]:
     """The lengths of the columns of the Jacobian; one for a column of zeros.
 
     **Arguments:**
 
-    - `gram`: `(unknown, unknown)`.
+    - `diagonal`: of the Gram matrix, `(unknown,)`.
 
     **Returns:** `(unknown,)`.
     """
-    size = jnp.sqrt(jnp.diag(gram))
+    size = jnp.sqrt(diagonal)
     return jnp.where(size > 0, size, 1.0)
 
 
@@ -204,12 +203,28 @@ def judge(progress: Progress) -> tuple[RESULTS, Float[Array, ""], Float[Array, "
         scaled norm of the gradient, a scalar.
     """
     gram, dtype = progress.here.gram, progress.value.dtype
-    scale = find_scale(gram)
-    finite = jnp.isfinite(progress.here.objective) & jnp.all(jnp.isfinite(gram))
-    identity = jnp.eye(len(scale), dtype=dtype)
-    smallest = jnp.linalg.eigvalsh(jnp.where(finite, gram / scale[:, None] / scale[None], identity))[0]
+    scale = find_scale(gram.diagonal())
+    finite = is_finite(progress.here)
+    # Where it is not, the identity: what NaN does to LAPACK is not for us to find out.
+    scaled = jax.tree.map(lambda x: jnp.where(finite, x, 0), gram.rescale(scale)).shift(
+        jnp.where(finite, 0.0, 1.0)
+    )
+    smallest = scaled.smallest_eigenvalue()
     floor = 10 * jnp.finfo(dtype).eps * len(scale)
     result = RESULTS.where(progress.done, RESULTS.successful, RESULTS.max_steps)
     result = RESULTS.where(smallest > floor, result, RESULTS.dependent)
     result = RESULTS.where(finite, result, RESULTS.nonfinite)
     return result, smallest, measure_cosine(progress.here)
+
+
+def is_finite(here: Quadratic) -> Bool[Array, ""]:
+    """Whether objective and Gram matrix are.
+
+    **Arguments:**
+
+    - `here`: objective, gradient and Gram matrix.
+
+    **Returns:** a scalar.
+    """
+    parts = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((here.objective, here.gram))]
+    return jnp.all(jnp.stack(parts))

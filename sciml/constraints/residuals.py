@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .contractions import contract, pull, sum_curvature, sum_squares, vary_slopes
 from .levenberg_marquardt import Quadratic
+from .matrices import AbstractSymmetric, Dense
 
 
 class AbstractResiduals(eqx.Module):
@@ -68,6 +69,17 @@ class AbstractResiduals(eqx.Module):
         """
 
     @abc.abstractmethod
+    def fold(self, matrix: Float[Array, "row unknown"]) -> AbstractSymmetric:
+        """The Gram matrix of constant rows, of the kind that `expand` and `curvature` have.
+
+        **Arguments:**
+
+        - `matrix`: the rows `(row, unknown)`.
+
+        **Returns:** `(unknown, unknown)`.
+        """
+
+    @abc.abstractmethod
     def pull(self, value: Float[Array, " unknown"], args: PyTree, held: PyTree) -> Float[Array, " unknown"]:
         """`J(held)^T r(args)`: what is left of the gradient if slopes do not change with `args`.
 
@@ -117,6 +129,10 @@ class FunctionResiduals(AbstractResiduals):
         rows = self.rows(value, args)
         return jax.jacfwd(lambda v: jax.vjp(lambda u: self.rows(u, args), v)[1](rows)[0])(value)
 
+    def fold(self, matrix):
+        """See `AbstractResiduals.fold`; `matrix` is `(row, unknown)`."""
+        return Dense(matrix.T @ matrix)
+
     def pull(self, value, args, held):
         """See `AbstractResiduals.pull`; `value` is `(unknown,)`."""
         _, back = jax.vjp(lambda v: self.rows(v, held), value)
@@ -152,6 +168,10 @@ class PointwiseResiduals(AbstractResiduals):
     def curvature(self, value, args):
         """See `AbstractResiduals.curvature`; `value` is `(unknown,)`."""
         return sum_curvature(self.function, *args, value)
+
+    def fold(self, matrix):
+        """See `AbstractResiduals.fold`; `matrix` is `(row, unknown)`."""
+        return Dense(matrix.T @ matrix)
 
     def pull(self, value, args, held):
         """See `AbstractResiduals.pull`; `value` is `(unknown,)`."""

@@ -13,7 +13,7 @@ from .blocks import BlockProblem, guess_blocks, solve_blocks
 from .conditions import LiftedStart
 from .couplings import AbstractCoupling, AbstractSpread, Coupled
 from .levenberg_marquardt import RESULTS
-from .partitions import Interface, Partition, find_interfaces
+from .partitions import Interface, Partition, find_interfaces, is_chain
 from .scaling import RowScales
 from .systems import System
 
@@ -52,6 +52,7 @@ def solve_system(
     tables, offset = split_tables(system, partition, residual.terms.linear)
     matrix, data = weigh_conditions(constraint, system, scales, partition, coupling)
     interfaces = find_interfaces(partition, constraint.domain, system.tables[:, : residual.terms.channels])
+    chain = isinstance(coupling, Coupled) and is_chain(partition, interfaces)
     if isinstance(coupling, Coupled):
         # One solve of many blocks, where the others are many solves of one block.
         matrix, data = couple(constraint, partition, scales, interfaces, matrix, data)
@@ -61,7 +62,7 @@ def solve_system(
         problems = BlockProblem(tables[:, None], offset[:, None], matrix, data)
     keys = None if key is None else jax.random.split(key, len(problems.data))
     solution, chosen = spread.map(
-        lambda problem, key: _solve_one(constraint, residual, problem, key), (problems, keys)
+        lambda problem, key: _solve_one(constraint, residual, problem, key, chain), (problems, keys)
     )
     weights = solution.value.reshape(partition.boxes, -1)
     chosen = chosen.reshape(partition.boxes, -1)
@@ -136,14 +137,14 @@ def couple(
     return jnp.concatenate(rows), jnp.concatenate([data.ravel(), jnp.zeros(extra, data.dtype)])
 
 
-def _solve_one(constraint, residual, problem, key):
+def _solve_one(constraint, residual, problem, key, chain):
     """One solve; the solution and which points were chosen, `(block, point)`."""
     blocks, points, _, basis = problem.tables.shape
     channels, linear = residual.terms.channels, residual.terms.linear
     conditions = problem.data.shape[0]
     _check_rows(blocks * points * channels + conditions, blocks * basis)
 
-    choices = {"solver": constraint.solver, "ridge": constraint.regularization}
+    choices = {"solver": constraint.solver, "ridge": constraint.regularization, "chain": chain}
 
     def weigh(tables, offset, factor):
         return problem._replace(tables=tables, offset=offset.at[..., linear].multiply(factor))

@@ -10,7 +10,13 @@ import pytest
 EXAMPLES = sorted((pathlib.Path(__file__).parents[1] / "examples").glob("[0-9]*.py"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+LONG = {"15_three_pillars_on_one_law"}
+CASES = [
+    pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in LONG else ()) for path in EXAMPLES
+]
+
+
+@pytest.mark.parametrize("path", CASES)
 def test_example(path, tmp_path):
     # Warnings of ours are errors here; those of other packages are theirs.
     done = subprocess.run(

@@ -23,7 +23,7 @@ class Experts(eqx.Module):
     - `partition`: boxes along each axis, time first, such as `(1, 4)`.
     - `coupling`: `Coupled()`, `Overlapping()`, `OwnRows()`, or `Independent()` as published.
 
-    **Raises:** `ValueError` for boxes that do not divide the grid.
+    **Raises:** `ValueError` for a partition of another dimension, or that leaves too few points in a box.
     """
 
     constraint: HardConstraint

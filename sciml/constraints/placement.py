@@ -250,7 +250,12 @@ class OnDevices(eqx.Module):
             "The weights of a constraint were not found for some start of the batch. Call with throw=False and look at "
             "the certificates.",
         )
-        return eqx.tree_at(lambda f: f.value, fields, fields.value + zero)
+        # Whatever is read of the fields: a check on what is not used is dropped.
+        return eqx.tree_at(_read, fields, [x + zero.astype(x.dtype) for x in _read(fields)])
+
+
+def _read(fields):
+    return fields.value, fields.weights, fields.residual, fields.loss
 
 
 def _spread(devices: int) -> AbstractSpread:

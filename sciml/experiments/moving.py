@@ -182,9 +182,12 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         report.write_report(folder, self, rows, ["rollout.png", "film.png"])
 
     def _judge(self, stepper: AbstractStepper, values: np.ndarray, size: np.ndarray):
-        singles, rolls, invalid, lost = [], [], 0, []
-        count = values.shape[1]
-        every = self.judge_every
+        singles, rolls, lost = [], [], []
+        count, every = values.shape[1], self.judge_every
+        if not 1 <= self.rollout < count:
+            raise ValueError(
+                f"rollout={self.rollout} steps do not fit in trajectories of {count} frames; take 1 to {count - 1}."
+            )
         for frames in values:
             for start in range(0, count - 1, 5):
                 pair = jnp.asarray(frames[start : start + 2])
@@ -200,9 +203,9 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         if lost:
             print(
                 f"{self.label}: {len(lost)} of {len(rolls)} rollouts blew up, the first at step {min(lost)}. Errors "
-                "are those until then; train longer, with more noise or a longer unroll."
+                "from there on count as 10; train longer, with more noise or a longer unroll."
             )
-        errors = np.where(np.isfinite(roll.errors), roll.errors, 10.0)
+        errors = np.minimum(np.where(np.isfinite(roll.errors), roll.errors, 10.0), 10.0)
         numbers = {
             "one_step_error": float(np.mean(single.errors)),
             "one_step_floor": float(np.mean(single.floors)),

@@ -63,7 +63,7 @@ def find_loop_collectives(text: str) -> int:
             continue
         inside.add(name)
         waiting += re.findall(r"(?:body|condition|calls|to_apply)=%?([\w.\-]+)", bodies[name])
-    pattern = r"= \S+ (?:all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)"
+    pattern = r"= (?:\([^)]*\)|\S+) (?:all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)"
     return sum(len(re.findall(pattern, bodies[name])) for name in inside)
 
 

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from sciml.constraints import (
     Experts,
     HardConstraint,
     Independent,
+    LevenbergMarquardt,
     OnDevices,
     make_device_mesh,
 )
@@ -63,6 +66,17 @@ def check(found):
 
 def test_experts_on_four_devices():
     check(finish(start("single,shard_map-experts", 4)))
+
+
+@pytest.mark.parametrize("read", ["value", "weights", "residual", "loss"])
+def test_an_unconverged_solve_is_an_error_whatever_is_read(read):
+    """One step is not enough; under `jit` a check on what is not used would be dropped."""
+    domain = periodic()
+    layer = HardConstraint(make_network(domain), BURGERS, domain, solver=LevenbergMarquardt(max_steps=1))
+    placed = OnDevices(layer, make_device_mesh())
+    starts = make_start(domain)[None]
+    with pytest.raises(RuntimeError, match="were not found for some start"):
+        jax.block_until_ready(eqx.filter_jit(lambda s: getattr(placed(s), read))(starts))
 
 
 @pytest.mark.slow

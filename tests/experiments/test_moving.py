@@ -107,6 +107,31 @@ def test_nodes_that_do_not_divide_the_truth_are_refused():
         _ = experiment.grid
 
 
+def test_a_rollout_longer_than_the_truth_is_refused(runs):
+    experiment = find_experiment("burgers2d-mmpde").sized("smoke")
+    experiment = dataclasses.replace(experiment, method="persistence", rollout=7)
+    folder = runs / "too-long"
+    folder.mkdir()
+    experiment.train(folder, progress=False)
+    with pytest.raises(ValueError, match=r"rollout=7 steps do not fit in trajectories of 7 frames"):
+        experiment.evaluate(folder, progress=False)
+
+
+def test_a_rollout_that_blows_up_says_at_which_step(runs, capsys, monkeypatch):
+    """A step that multiplies by a thousand is told of, and counted; numbers stay finite."""
+    experiment = find_experiment("burgers2d-mmpde").sized("smoke")
+    experiment = dataclasses.replace(experiment, method="persistence")
+    folder = runs / "blown-up"
+    folder.mkdir()
+    experiment.train(folder, progress=False)
+    monkeypatch.setattr("sciml.experiments.moving._stay", lambda u: 1e3 * u)
+    experiment.evaluate(folder, progress=False)
+    numbers = {row["metric"]: float(row["value"]) for row in read_table(folder / "metrics.csv")}
+    assert "blew up, the first at step 1" in capsys.readouterr().out
+    assert numbers["blown_up"] > 0
+    assert numbers["last_error"] == 10
+
+
 def test_a_run_that_was_not_trained_is_refused(runs, tmp_path):
     experiment = find_experiment("burgers2d-mmpde").sized("smoke")
     folder = runs / "untrained"

@@ -90,7 +90,7 @@ class GridStepper(AbstractStepper):
 
     def step(self, state):
         """See `AbstractStepper.step`."""
-        return self.model(state), jnp.ones((), bool)
+        return self.model(state).astype(state.dtype), jnp.ones((), bool)
 
     def show(self, state):
         """See `AbstractStepper.show`."""
@@ -166,7 +166,7 @@ class BranchStepper(AbstractStepper):
             vertices, potential, valid = self.follower.keep(moved, vertices, potential)
         mesh = StructuredMesh(self.grid, vertices)
         flat = self.model(u.reshape(len(u), -1), list_nodes(self.grid), list_nodes(mesh))
-        return (flat.reshape(u.shape), vertices, potential), valid
+        return (flat.reshape(u.shape).astype(u.dtype), vertices, potential), valid
 
     def show(self, state):
         """See `AbstractStepper.show`."""

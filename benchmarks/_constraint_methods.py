@@ -9,13 +9,11 @@ import statistics
 import tempfile
 from collections.abc import Mapping
 
-import jax
-
 from benchmarks._claims import record_claim
 from benchmarks._results import write_results
+from benchmarks._runs import keep_run
 from benchmarks._session import ROOT
-from sciml.experiments.base import find_experiment, fingerprint
-from sciml.experiments.runs import read_config, read_table, write_config
+from sciml.experiments.base import find_experiment
 
 SEEDS = (0, 1, 2)
 QUICK = {"experts-coupled": (0,), "hard": (0,), "constant": (0,)}
@@ -90,16 +88,7 @@ def train(folder: pathlib.Path, name: str, size: str, method: str, seed: int, **
     **Returns:** its metrics.
     """
     experiment = dataclasses.replace(find_experiment(name).sized(size), method=method, seed=seed, **settings)
-    run = folder / f"{method}-{seed}"
-    if not (run / "metrics.csv").is_file():
-        run.mkdir(parents=True, exist_ok=True)
-        write_config(run, experiment, size)
-        jax.clear_caches()  # as a user's first run has it: nothing compiled yet
-        experiment.train(run, resume=(run / "fit.json").is_file(), progress=False)
-        experiment.evaluate(run, progress=False)
-    elif fingerprint(read_config(run)[0]) != fingerprint(experiment):
-        raise RuntimeError(f"{run} holds a run with other settings. Move it away.")
-    numbers = {row["metric"]: float(row["value"]) for row in read_table(run / "metrics.csv")}
+    numbers = keep_run(folder / f"{method}-{seed}", experiment, size)
     print(f"{name}, {method}, seed {seed}: error {numbers['error']:.4f}", flush=True)
     return numbers
 

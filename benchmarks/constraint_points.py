@@ -5,14 +5,10 @@ share the cores of one machine, which the CSV names: they show what the devices'
 machines gain.
 """
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 
 from benchmarks._claims import record_claim
+from benchmarks._programs import run_program
 from benchmarks._results import write_results
 from benchmarks._session import FOLDER, ROOT, current_session
 from sciml._optional import require
@@ -68,21 +64,7 @@ def run(quick: bool) -> None:
 
 
 def _measure(devices, sizes):
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "benchmarks" / "_constraint_points.py"),
-            str(devices),
-            ",".join(map(str, sizes)),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{devices} devices failed:\n{done.stderr[-3000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = run_program("_constraint_points.py", str(devices), ",".join(map(str, sizes)))
     for row in found:
         print(row, flush=True)
     return found

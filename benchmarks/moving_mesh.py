@@ -10,13 +10,11 @@ import statistics
 import tempfile
 from typing import NamedTuple
 
-import jax
-
 from benchmarks._claims import record_claim
 from benchmarks._results import write_results
+from benchmarks._runs import keep_run
 from benchmarks._session import ROOT
-from sciml.experiments.base import find_experiment, fingerprint
-from sciml.experiments.runs import read_config, read_table, write_config
+from sciml.experiments.base import find_experiment
 
 SEEDS = (0, 1, 2)
 PAIR = {"moving": SEEDS, "identity": SEEDS}
@@ -104,15 +102,7 @@ def _train(problem: _Set, folder: pathlib.Path, size: str, method: str, seed: in
     default = find_experiment(problem.experiment).sized(size)
     experiment = dataclasses.replace(default, **problem.fields, method=method, seed=seed)
     where = folder / f"{problem.label}-{method}-{seed}"
-    if not (where / "metrics.csv").is_file():
-        where.mkdir(parents=True, exist_ok=True)
-        write_config(where, experiment, size)
-        jax.clear_caches()  # as a user's first run has it: nothing compiled yet
-        experiment.train(where, resume=(where / "fit.json").is_file(), progress=False)
-        experiment.evaluate(where, progress=False)
-    elif fingerprint(read_config(where)[0]) != fingerprint(experiment):
-        raise RuntimeError(f"{where} holds a run with other settings. Move it away.")
-    numbers = {row["metric"]: float(row["value"]) for row in read_table(where / "metrics.csv")}
+    numbers = keep_run(where, experiment, size)
     print(
         f"{problem.label}, {method}, seed {seed}: one step {numbers['one_step_error']:.4f}, rollout "
         f"{numbers['rollout_error']:.4f}",

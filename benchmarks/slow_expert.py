@@ -1,13 +1,8 @@
 """One slow expert among four on four simulated devices: the others do not wait for it, as nothing is exchanged."""
 
-import json
-import os
-import subprocess
-import sys
-
 from benchmarks._claims import record_claim
+from benchmarks._programs import run_program
 from benchmarks._results import write_results
-from benchmarks._session import ROOT
 
 DEVICE = "cpu, 4 simulated devices"
 
@@ -20,17 +15,9 @@ def run(quick: bool) -> None:
     - `quick`: the slow expert takes fewer steps.
     """
     steps = 500 if quick else 5000
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "_slow_expert.py"), str(steps)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"The four devices failed:\n{done.stderr[-3000:]}")
+    measured = run_program("_slow_expert.py", str(steps))
     rows = []
-    for road, found in json.loads(done.stdout.splitlines()[-1]).items():
+    for road, found in measured.items():
         *fast, slow = found["seconds"]
         for expert, (seconds, count) in enumerate(zip(found["seconds"], found["iterations"], strict=True)):
             row = {"seed": 0, "dtype": "float64", "compile_seconds": None, "run_seconds": seconds}

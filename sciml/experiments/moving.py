@@ -22,7 +22,6 @@ from ..data import evolve
 from ..meshes import (
     Follower,
     MovingStep,
-    uniform_mesh,
 )
 from ..pdes import AbstractCalculus, AbstractPDE, Grid
 from . import plots, report
@@ -165,20 +164,18 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             ],
         )
         truth = parts["test"].values[0]
-        film = record(stepper, jnp.asarray(truth[0]), len(truth) - 1, self.judge_every)
+        found, nodes = record(stepper, jnp.asarray(truth[0]), len(truth) - 1, self.judge_every)
         thin = (slice(None), -1, *[slice(None, None, self.judge_every)] * self.fine.dimensions)
-        np.savez_compressed(
-            folder / "film.npz",
-            truth=truth[thin],
-            found=np.asarray(film[0], np.float32),
-            nodes=np.asarray(film[1], np.float32),
-        )
+        film = {
+            "truth": truth[thin],
+            "found": np.asarray(found, np.float32),
+            "nodes": np.asarray(nodes, np.float32),
+        }
+        np.savez_compressed(folder / "film.npz", **film)
         steps = np.arange(1, self.rollout + 1)
         drawn = {self.label: [(steps, curve[0])], "reconstruction of the truth": [(steps, curve[1])]}
         plots.save(plots.draw_curves(drawn, self.curve), folder / "rollout.png")
-        plots.save(
-            plots.draw_film(_read_film(folder), self.label, times=parts["test"].times), folder / "film.png"
-        )
+        plots.save(plots.draw_film(film, self.label, times=parts["test"].times), folder / "film.png")
         report.write_report(folder, self, rows, ["rollout.png", "film.png"])
 
     def _judge(self, stepper: AbstractStepper, values: np.ndarray, size: np.ndarray):
@@ -265,11 +262,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         """The samples of a method, cached beside the data."""
         kind = "moving" if self.method == "moving" else "branch" if self.method == "published" else "fixed"
         if kind == "fixed":
-            found = sample_fixed(values, self.fine, self.grid)
-            if self.method == "published-identity":
-                rest = np.asarray(uniform_mesh(self.grid).vertices, np.float32)
-                found["moved"] = np.broadcast_to(rest, (*found["u"].shape[:2], *rest.shape))
-            return found
+            return sample_fixed(values, self.fine, self.grid)
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in (*self.data_fields(), "nodes")}
         cache = folder.parent / "data" / f"{self.name}-{kind}-{part}-{fingerprint(fixed)}.npz"
         if not cache.is_file():
@@ -360,8 +353,3 @@ def _time_step(stepper: AbstractStepper, start: jax.Array, repetitions: int = 5)
 
 def _read_summary(folder: pathlib.Path) -> dict[str, float]:
     return {row["metric"]: float(row["value"]) for row in read_table(folder / "summary.csv")}
-
-
-def _read_film(folder: pathlib.Path) -> dict[str, np.ndarray]:
-    with np.load(folder / "film.npz") as stored:
-        return {name: stored[name] for name in stored.files}

@@ -121,7 +121,7 @@ class BranchLoss(eqx.Module):
         **Arguments:**
 
         - `model`: the two branches.
-        - `window`: arrays of `sample_branches`, `(time, ...)`.
+        - `window`: arrays of `sample_branches`, `(time, ...)`, or of `sample_fixed` where no node moves.
         - `key`: of the noise.
 
         **Returns:** a scalar.

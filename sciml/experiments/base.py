@@ -28,6 +28,7 @@ _EXPERIMENTS = {
     "burgers2d-mmpde": ("sciml.experiments.moving_problems", "Burgers2DMoving"),
     "front-mmpde": ("sciml.experiments.moving_problems", "FrontMoving"),
     "gray-scott-mmpde": ("sciml.experiments.moving_problems", "GrayScottMoving"),
+    "cylinder-mmpde": ("sciml.experiments.cylinder", "CylinderMoving"),
     "diffusion-sorption-constraint": ("sciml.experiments.constrained_problems", "SorptionConstraint"),
     "navier-stokes-constraint": ("sciml.experiments.constrained_problems", "NavierStokesConstraint"),
     "burgers1d-constraint": ("sciml.experiments.constrained_problems", "BurgersConstraint"),

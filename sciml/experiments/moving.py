@@ -35,6 +35,7 @@ from .moving_steps import (
     BranchStepper,
     GridStepper,
     MovingStepper,
+    Rollout,
     record,
     roll_beside,
 )
@@ -125,7 +126,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             write_table(folder / "summary.csv", [{"metric": "training_seconds", "value": 0.0}])
             return
         parts = self._load(folder, data, progress)
-        samples = {part: self._sample(folder, part, parts[part].values) for part in ("train", "validation")}
+        samples = {part: self._sample(folder, part, parts) for part in ("train", "validation")}
         model = self._build(samples["train"]["u"], samples["train"].get("ahead"))
         prepared = time.perf_counter() - began
         seconds = 0.0
@@ -147,7 +148,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         """Roll out beside the truth; see `AbstractExperiment.evaluate`."""
         parts = self._load(folder, data, progress)
         stepper = self._stepper(folder, parts)
-        numbers, curve = self._judge(stepper, parts["test"].values, self._size(parts["train"].values))
+        numbers, curve = self._judge(stepper, self._list_truths(parts["test"]), self._size(parts["train"]))
         numbers |= _read_summary(folder)
         model = getattr(stepper, "model", None)
         numbers["parameters"] = 0 if self.method in UNTRAINED else nn.count_parameters(model)
@@ -163,14 +164,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
                 for k, (e, f) in enumerate(zip(curve[0], curve[1], strict=True))
             ],
         )
-        truth = parts["test"].values[0]
-        found, nodes = record(stepper, jnp.asarray(truth[0]), len(truth) - 1, self.judge_every)
-        thin = (slice(None), -1, *[slice(None, None, self.judge_every)] * self.fine.dimensions)
-        film = {
-            "truth": truth[thin],
-            "found": np.asarray(found, np.float32),
-            "nodes": np.asarray(nodes, np.float32),
-        }
+        film = self._film(stepper, parts["test"])
         np.savez_compressed(folder / "film.npz", **film)
         steps = np.arange(1, self.rollout + 1)
         drawn = {self.label: [(steps, curve[0])], "reconstruction of the truth": [(steps, curve[1])]}
@@ -178,20 +172,51 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         plots.save(plots.draw_film(film, self.label, times=parts["test"].times), folder / "film.png")
         report.write_report(folder, self, rows, ["rollout.png", "film.png"])
 
-    def _judge(self, stepper: AbstractStepper, values: np.ndarray, size: np.ndarray):
+    def _film(self, stepper: AbstractStepper, test) -> dict[str, np.ndarray]:
+        """What `draw_film` takes: a rollout from the start of the first test trajectory."""
+        truth = test.values[0]
+        found, nodes = record(stepper, jnp.asarray(truth[0]), len(truth) - 1, self.judge_every)
+        thin = (slice(None), -1, *[slice(None, None, self.judge_every)] * self.fine.dimensions)
+        return {
+            "truth": truth[thin],
+            "found": np.asarray(found, np.float32),
+            "nodes": np.asarray(nodes, np.float32),
+        }
+
+    def _list_truths(self, part) -> list:
+        """The trajectories of a part, each a pytree of arrays `(time, ...)` that the method's `start` takes one of."""
+        return list(part.values)
+
+    def _roll(self, stepper: AbstractStepper, frames, size: np.ndarray) -> Rollout:
+        """Step from the first of frames `(time, ...)` to the last, beside the others."""
+        return roll_beside(stepper, frames, size, self.judge_every)
+
+    def _time(self, stepper: AbstractStepper, start, repetitions: int = 5) -> float:
+        """Seconds of a step from a frame of the truth, the median, without compilation."""
+        step = eqx.filter_jit(lambda state: stepper.step(state))
+        state = jax.block_until_ready(eqx.filter_jit(stepper.start)(start))
+        jax.block_until_ready(step(state))
+        seconds = []
+        for _ in range(repetitions):
+            began = time.perf_counter()
+            state, _ = jax.block_until_ready(step(state))
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds)
+
+    def _judge(self, stepper: AbstractStepper, truths: list, size: np.ndarray):
         singles, rolls, lost = [], [], []
-        count, every = values.shape[1], self.judge_every
+        count = len(jax.tree.leaves(truths[0])[0])
         if not 1 <= self.rollout < count:
             raise ValueError(
                 f"rollout={self.rollout} steps do not fit in trajectories of {count} frames; take 1 to {count - 1}."
             )
-        for frames in values:
+        for frames in truths:
             for start in range(0, count - 1, 5):
-                pair = jnp.asarray(frames[start : start + 2])
-                singles.append(jax.tree.map(np.asarray, roll_beside(stepper, pair, size, every)))
+                pair = _cut(frames, start, start + 2)
+                singles.append(jax.tree.map(np.asarray, self._roll(stepper, pair, size)))
             for start in range(0, count - self.rollout, 10):
-                window = jnp.asarray(frames[start : start + self.rollout + 1])
-                rolls.append(jax.tree.map(np.asarray, roll_beside(stepper, window, size, every)))
+                window = _cut(frames, start, start + self.rollout + 1)
+                rolls.append(jax.tree.map(np.asarray, self._roll(stepper, window, size)))
                 bad = np.flatnonzero(~np.isfinite(rolls[-1].errors) | (rolls[-1].errors > 10))
                 if len(bad):
                     lost.append(int(bad[0]) + 1)
@@ -214,13 +239,13 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             "invalid_meshes": invalid,
             "blown_up": len(lost),
             "nodes": self.nodes,
-            "step_seconds": _time_step(stepper, jnp.asarray(values[0][0])),
+            "step_seconds": self._time(stepper, jax.tree.map(lambda x: jnp.asarray(x[0]), truths[0])),
         }
         return numbers, (np.mean(errors, axis=0), np.mean(roll.floors, axis=0))
 
     def _stepper(self, folder: pathlib.Path, parts) -> AbstractStepper:
         grid, fine, problem = self.grid, self.fine, self.problem()
-        fourier = all(grid.box.periodic) and self._prefers_fourier(parts["validation"].values)
+        fourier = all(grid.box.periodic) and self._prefers_fourier(parts["validation"])
         if self.method == "persistence":
             return GridStepper(_stay, grid, fine, fourier)
         if self.method == "classical":
@@ -242,10 +267,10 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         step = Unmoved(model, grid) if isinstance(model, MovingStep) else model
         return GridStepper(step, grid, fine, fourier)
 
-    def _prefers_fourier(self, values: np.ndarray) -> bool:
+    def _prefers_fourier(self, validation) -> bool:
         """Whether a fixed grid's Fourier series is nearer to the truth than cubic interpolation, by validation."""
         steppers = [GridStepper(_stay, self.grid, self.fine, fourier) for fourier in (False, True)]
-        size = self._size(values)
+        size, values = self._size(validation), validation.values
         middle = values.shape[1] // 2
         frames = [jnp.asarray(trajectory[[middle, -1]]) for trajectory in values]
         cubic, series = (
@@ -254,12 +279,14 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         )
         return bool(series < cubic)
 
-    def _size(self, values: np.ndarray) -> np.ndarray:
-        """The standard deviation of each channel, `(channel,)`."""
+    def _size(self, part) -> jax.Array:
+        """The standard deviation of each channel of a part, `(channel,)`."""
+        values = part.values
         return jnp.asarray(np.std(values, axis=(0, 1, *range(3, values.ndim)), dtype=np.float64), jnp.float32)
 
-    def _sample(self, folder: pathlib.Path, part: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    def _sample(self, folder: pathlib.Path, part: str, parts) -> dict[str, np.ndarray]:
         """The samples of a method, cached beside the data."""
+        values = parts[part].values
         kind = "moving" if self.method == "moving" else "branch" if self.method == "published" else "fixed"
         if kind == "fixed":
             return sample_fixed(values, self.fine, self.grid)
@@ -281,7 +308,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         if self.method in BRANCHES:
             trips = round(settings.round_trips * steps)
             steps = max(1, trips) if pretrain else max(1, steps - trips)
-        loss = self._loss(samples["train"]["u"], pretrain)
+        loss = self._loss(samples["train"], pretrain)
         schedule = optax.warmup_cosine_decay_schedule(
             0.0, settings.learning_rate, max(1, steps // 20), max(2, steps)
         )
@@ -311,13 +338,13 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     def _build(self, u: np.ndarray, ahead: np.ndarray | None = None) -> eqx.Module:
         return build_model(self.method, self.networks, self.grid, u, ahead, seed=self.seed)
 
-    def _loss(self, u: np.ndarray, pretrain: bool):
+    def _loss(self, samples: dict[str, np.ndarray], pretrain: bool):
         settings, grid = self.optimization, self.grid
         if self.method == "moving":
             return MovingLoss(grid, settings.noise, settings.unroll)
         if self.method in BRANCHES or self.method.startswith("gnn"):
             unroll = 0 if pretrain else settings.unroll
-            size, change = measure_scales(u)[:2]
+            size, change = measure_scales(samples["u"])[:2]
             return BranchLoss(grid, settings.noise, unroll, size, change)
         return FixedLoss(grid, settings.noise, settings.unroll)
 
@@ -338,17 +365,9 @@ def _stay(u):
     return u
 
 
-def _time_step(stepper: AbstractStepper, start: jax.Array, repetitions: int = 5) -> float:
-    """Seconds of a step, the median, without compilation."""
-    step = eqx.filter_jit(lambda state: stepper.step(state))
-    state = jax.block_until_ready(eqx.filter_jit(stepper.start)(start))
-    jax.block_until_ready(step(state))
-    seconds = []
-    for _ in range(repetitions):
-        began = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state))
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+def _cut(frames, start: int, stop: int):
+    """A piece of a pytree of arrays `(time, ...)`."""
+    return jax.tree.map(lambda x: jnp.asarray(x[start:stop]), frames)
 
 
 def _read_summary(folder: pathlib.Path) -> dict[str, float]:

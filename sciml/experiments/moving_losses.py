@@ -32,7 +32,7 @@ class MovingLoss(eqx.Module):
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
-        return _average(self, model, batch, key)
+        return average(self, model, batch, key)
 
     def measure(self, model: MovingStep, window: Window, key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss of one window.
@@ -46,13 +46,13 @@ class MovingLoss(eqx.Module):
         **Returns:** a scalar.
         """
         meshes = [StructuredMesh(self.grid, vertices) for vertices in window["vertices"]]
-        u = _disturb(self.noise, window["u"][0], model.size, key)
+        u = disturb(self.noise, window["u"][0], model.size, key)
         stayed = model(u, meshes[0], meshes[0], u)
-        losses = [_compare(stayed, window["ahead"][0], model.change)]
+        losses = [compare(stayed, window["ahead"][0], model.change)]
         for k in range(self.unroll):
             carried = PlannedTransfer(window["indices"][k], self.grid)(u)
             u = model(u, meshes[k], meshes[k + 1], carried)
-            losses.append(_compare(u, window["u"][k + 1], model.change))
+            losses.append(compare(u, window["u"][k + 1], model.change))
         return sum(losses) / len(losses)
 
 
@@ -72,7 +72,7 @@ class FixedLoss(eqx.Module):
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
-        return _average(self, model, batch, key)
+        return average(self, model, batch, key)
 
     def measure(self, model: MovingStep | Surrogate, window: Window, key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss of one window.
@@ -86,11 +86,11 @@ class FixedLoss(eqx.Module):
         **Returns:** a scalar.
         """
         step = Unmoved(model, self.grid) if isinstance(model, MovingStep) else model
-        u = _disturb(self.noise, window["u"][0], model.size, key)
+        u = disturb(self.noise, window["u"][0], model.size, key)
         losses = []
         for k in range(self.unroll):
             u = step(u)
-            losses.append(_compare(u, window["u"][k + 1], model.change))
+            losses.append(compare(u, window["u"][k + 1], model.change))
         return sum(losses) / len(losses)
 
 
@@ -113,7 +113,7 @@ class BranchLoss(eqx.Module):
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
-        return _average(self, model, batch, key)
+        return average(self, model, batch, key)
 
     def measure(self, model: MovingMeshSolver, window: Window, key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss of one window.
@@ -130,14 +130,14 @@ class BranchLoss(eqx.Module):
         shape = window["u"].shape[1:]
         meshes = [StructuredMesh(self.grid, vertices) for vertices in window.get("moved", ())]
         moved = [list_nodes(mesh) for mesh in meshes] or [nodes] * len(window["u"])
-        u = _disturb(self.noise, window["u"][0], self.size, key).reshape(shape[0], -1)
+        u = disturb(self.noise, window["u"][0], self.size, key).reshape(shape[0], -1)
         if self.unroll == 0:
             found = model.round_trip(u, nodes, moved[0])
-            return _compare(found.reshape(shape), window["u"][0], self.change)
+            return compare(found.reshape(shape), window["u"][0], self.change)
         losses = []
         for k in range(self.unroll):
             u = model(u, nodes, moved[k])
-            losses.append(_compare(u.reshape(shape), window["u"][k + 1], self.change))
+            losses.append(compare(u.reshape(shape), window["u"][k + 1], self.change))
         return sum(losses) / len(losses)
 
 
@@ -166,18 +166,55 @@ class Unmoved(eqx.Module):
         return self.model(u, mesh, mesh, u)
 
 
-def _average(loss, model, batch, key):
+def average(loss, model: eqx.Module, batch: Window, key: PRNGKeyArray) -> Float[Array, ""]:
+    """The mean of a loss over windows, each with noise of its own.
+
+    **Arguments:**
+
+    - `loss`: has a `measure` for one window.
+    - `model`: what is trained.
+    - `batch`: arrays `(window, time, ...)`.
+    - `key`: of the noise.
+
+    **Returns:** a scalar.
+    """
     size = jax.tree.leaves(batch)[0].shape[0]
     return jnp.mean(jax.vmap(lambda w, k: loss.measure(model, w, k))(batch, jax.random.split(key, size)))
 
 
-def _disturb(noise: float, u: Array, size: Array, key: PRNGKeyArray) -> Array:
-    """Add noise, `(channel, *space)`."""
+def disturb(
+    noise: float, u: Float[Array, "channel *space"], size: Float[Array, " channel"], key: PRNGKeyArray
+) -> Float[Array, "channel *space"]:
+    """Add noise.
+
+    **Arguments:**
+
+    - `noise`: over the size of the solution.
+    - `u`: the solution `(channel, *space)`.
+    - `size`: its size, `(channel,)`.
+    - `key`: of the noise.
+
+    **Returns:** `(channel, *space)`.
+    """
     column = (-1,) + (1,) * (u.ndim - 1)
     return u + noise * size.reshape(column) * jax.random.normal(key, u.shape, u.dtype)
 
 
-def _compare(found: Array, truth: Array, change: Array) -> Array:
-    """The mean square, over that of the change, a scalar."""
+def compare(
+    found: Float[Array, "channel *space"],
+    truth: Float[Array, "channel *space"],
+    change: Float[Array, " channel"],
+    weights: Float[Array, "*space"] | float = 1.0,
+) -> Float[Array, ""]:
+    """The mean square of an error, over that of the change of a frame.
+
+    **Arguments:**
+
+    - `found`, `truth`: `(channel, *space)`.
+    - `change`: the root mean square of the change of a frame, `(channel,)`.
+    - `weights`: of the points `(*space,)`, with mean one.
+
+    **Returns:** a scalar.
+    """
     column = (-1,) + (1,) * (truth.ndim - 1)
-    return jnp.mean(((found - truth) / jax.lax.stop_gradient(change).reshape(column)) ** 2)
+    return jnp.mean(weights * ((found - truth) / jax.lax.stop_gradient(change).reshape(column)) ** 2)

@@ -7,10 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from .. import nn
-from ..meshes import GraphStep, MovingMeshSolver, MovingStep
+from ..meshes import GraphStep, MovingMeshSolver, MovingStep, SolverPlan
 from ..pdes import Grid
 from .surrogate import make_surrogate
 
@@ -152,7 +152,7 @@ def _build_graphs(method: Method, sizes: Networks, grid: Grid, channels: int, ke
     width = sizes.graph_width
     if method == "gnn-big":
         width = nn.match_width(lambda w: build_branch(w, keys[0]), nn.count_parameters(both))
-    return _Single(build_branch(width, keys[0]))
+    return SingleBranch(build_branch(width, keys[0]))
 
 
 class _Cut(eqx.Module):
@@ -165,13 +165,47 @@ class _Cut(eqx.Module):
         return u + self.network(u.reshape(len(u), *self.shape)).reshape(u.shape)
 
 
-class _Single(eqx.Module):
-    """One branch with a skip connection, called as two would be."""
+class SingleBranch(eqx.Module):
+    """One branch of messages with a skip connection, called as two would be.
+
+    **Arguments:**
+
+    - `branch`: the branch.
+    """
 
     branch: GraphStep
 
-    def __call__(self, u, nodes, moved):
-        return u + self.branch(u, nodes)
+    def __call__(
+        self,
+        u: Float[Array, "channel node"],
+        nodes: Float[Array, "node dim"],
+        moved: Float[Array, "other dim"],
+        plan: SolverPlan | None = None,
+    ) -> Float[Array, "channel node"]:
+        """One step.
+
+        **Arguments:**
+
+        - `u`: the solution `(channel, node)`.
+        - `nodes`: where it is, `(node, dim)`.
+        - `moved`: not looked at, `(other, dim)`.
+        - `plan`: that of these meshes, where it is known already.
+
+        **Returns:** the solution one step later, `(channel, node)`.
+        """
+        return u + self.branch(u, nodes, senders=None if plan is None else plan.fixed)
+
+    def plan(self, nodes: Float[Array, "node dim"], moved: Float[Array, "other dim"]) -> SolverPlan:
+        """As `MovingMeshSolver.plan`: one search.
+
+        **Arguments:**
+
+        - `nodes`: `(node, dim)`.
+        - `moved`: not looked at, `(other, dim)`.
+
+        **Returns:** the plan.
+        """
+        return SolverPlan(*[self.branch.find(nodes)] * 4)
 
 
 def measure_scales(u: np.ndarray, ahead: np.ndarray | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -176,7 +176,9 @@ def draw_film(
 
     **Arguments:**
 
-    - `film`: `truth` and `found` `(time, rows, columns)`, `nodes` `(time, 2, *space)`, in the unit square.
+    - `film`: `truth` and `found` `(time, rows, columns)`, NaN where nothing is, and `nodes` `(time, 2, *space)`, in
+        the unit square; or in the `extent` `(4,)`, from left to right and from bottom to top, and with `triangles`
+        `(triangle, 3)`.
     - `label`: the method's name.
     - `times`: of the frames, `(time,)`.
 
@@ -184,7 +186,7 @@ def draw_film(
     """
     pyplot = require("matplotlib.pyplot", extra="plots")
     frames = np.linspace(0, len(film["truth"]) - 1, 4).astype(int)
-    figure, axes = pyplot.subplots(3, 4, figsize=(12.0, 9.0), layout="constrained")
+    figure, axes = pyplot.subplots(3, 4, figsize=(12.0, _height(film, 12.0, 4)), layout="constrained")
     for column, frame in zip(axes.T, frames, strict=True):
         draw_frame(column, film, label, frame)
         column[0].set_title(f"t = {times[frame]:.3g}")
@@ -214,27 +216,30 @@ def draw_frame(
     **Returns:** the axes.
     """
     truth, found, (x, y) = (film[name][frame] for name in ("truth", "found", "nodes"))
-    low, high = float(np.min(film["truth"])), float(np.max(film["truth"]))
-    error = found - truth
+    low, high = float(np.nanmin(film["truth"])), float(np.nanmax(film["truth"]))
+    error, extent = found - truth, film.get("extent", (0, 1, 0, 1))
     if bound is None:
-        bound = max(float(np.max(np.abs(film["found"] - film["truth"]))), 1e-12)
+        bound = _largest_error(film)
     looks = (
         (truth, {"vmin": low, "vmax": high, "cmap": "viridis"}, "truth"),
         (found, {"vmin": low, "vmax": high, "cmap": "viridis"}, label),
         (error, {"vmin": -bound, "vmax": bound, "cmap": "RdBu_r"}, "error"),
     )
     for ax, (image, look, name) in zip(axes, looks, strict=True):
-        drawn = ax.imshow(image.T, origin="lower", extent=(0, 1, 0, 1), **look)
+        drawn = ax.imshow(image.T, origin="lower", extent=extent, **look)
         ax.set_ylabel(name)
         ax.set_xticks([])
         ax.set_yticks([])
         if bars:
             ax.figure.colorbar(drawn, ax=ax)
     lines = {"color": "black", "linewidth": 0.3, "alpha": 0.6}
-    axes[1].plot(x, y, **lines)
-    axes[1].plot(x.T, y.T, **lines)
-    axes[1].set_xlim(0, 1)
-    axes[1].set_ylim(0, 1)
+    if "triangles" in film:
+        axes[1].triplot(x, y, film["triangles"], **lines)
+    else:
+        axes[1].plot(x, y, **lines)
+        axes[1].plot(x.T, y.T, **lines)
+    axes[1].set_xlim(*extent[:2])
+    axes[1].set_ylim(*extent[2:])
     return axes
 
 
@@ -248,9 +253,11 @@ def write_film(films: dict[str, dict[str, Float[np.ndarray, "time ..."]]], file:
     """
     pyplot = require("matplotlib.pyplot", extra="plots")
     animation = require("matplotlib.animation", extra="plots")
-    figure, axes = pyplot.subplots(3, len(films), figsize=(3.4 * len(films), 9.0), squeeze=False)
+    width = 3.4 * len(films)
+    height = max(_height(film, width, len(films)) for film in films.values())
+    figure, axes = pyplot.subplots(3, len(films), figsize=(width, height), squeeze=False)
     figure.subplots_adjust(left=0.08, right=0.98, top=0.97, bottom=0.02, hspace=0.05)
-    bound = max(float(np.max(np.abs(film["found"] - film["truth"]))) for film in films.values())
+    bound = max(map(_largest_error, films.values()))
 
     def draw(frame):
         for column, (label, film) in zip(axes.T, films.items(), strict=True):
@@ -262,6 +269,16 @@ def write_film(films: dict[str, dict[str, Float[np.ndarray, "time ..."]]], file:
     played = animation.FuncAnimation(figure, draw, frames=count)
     played.save(file, writer=animation.PillowWriter(fps=6), dpi=70)
     pyplot.close(figure)
+
+
+def _largest_error(film) -> float:
+    return max(float(np.nanmax(np.abs(film["found"] - film["truth"]))), 1e-12)
+
+
+def _height(film, width: float, columns: int) -> float:
+    """Of three rows of pictures."""
+    left, right, bottom, top = film.get("extent", (0, 1, 0, 1))
+    return 3 * width / columns * float(top - bottom) / float(right - left) + 0.6
 
 
 def save(figure: "Figure", file: pathlib.Path) -> None:

@@ -64,7 +64,9 @@ def _from_fields(cls: type, fields: dict[str, Any]):
     values = {}
     for name, value in fields.items():
         kind = kinds.get(name)
-        values[name] = kind(**value) if dataclasses.is_dataclass(kind) and isinstance(value, dict) else value
+        if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+            value = _from_fields(kind, value)
+        values[name] = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
     return cls(**values)
 
 

@@ -17,7 +17,7 @@ from .densities import AbstractDensity, Bell, Ring, Uniform, check_density
 from .errors import ErrorNorms, interpolation_error
 from .family import Family, describe_family
 from .following import Followed, Follower
-from .graph_solver import GraphStep, MovingMeshSolver
+from .graph_solver import GraphStep, MovingMeshSolver, SolverPlan
 from .gridded import GriddedDensity
 from .holes import Graded, HoleGrading, mesh_with_hole
 from .location import Location, locate, locate_triangles
@@ -66,9 +66,12 @@ from .smoothing import AbstractSmoothing, Gaussian, HelmholtzFilter
 from .structured import StructuredMesh, uniform_mesh
 from .transfer import AbstractInterpolation, Cubic, Linear, interpolate, resample
 from .triangle_elements import apply_mass, apply_stiffness, assemble_mass, assemble_stiffness, find_slopes
+from .triangle_following import TriangleFollower
 from .triangle_maps import move_through
 from .triangle_movers import AbstractTriangleMover, LaplacianSmoothing, Spring
 from .triangle_readers import read_mesh, triangulate_points
+from .triangle_state import TriangleStep, make_hierarchy
+from .triangle_transfer import PlannedTriangles, plan_triangles
 from .triangles import TriangleMesh
 from .triangulation import Diagonal, triangulate
 from .volumes import MeshFiniteVolume
@@ -135,15 +138,19 @@ __all__ = [
     "ParabolicRelaxation",
     "PhysicsLoss",
     "PlannedTransfer",
+    "PlannedTriangles",
     "PointCloud",
     "RelativeResidual",
     "Ring",
     "Samples",
     "Scattered",
+    "SolverPlan",
     "SpectralPotential",
     "Spring",
     "StructuredMesh",
+    "TriangleFollower",
     "TriangleMesh",
+    "TriangleStep",
     "Uniform",
     "animate",
     "apply_mass",
@@ -168,10 +175,12 @@ __all__ = [
     "interpolation_error",
     "locate",
     "locate_triangles",
+    "make_hierarchy",
     "make_samples",
     "mesh_with_hole",
     "move_through",
     "plan_transfer",
+    "plan_triangles",
     "published_loss",
     "read_mesh",
     "refine_last_layer",

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .. import nn
 from ..nn.neighbors import Periods
@@ -78,6 +78,7 @@ class GraphStep(eqx.Module):
         u: Float[Array, "channel node"],
         nodes: Float[Array, "node dim"],
         features: Float[Array, "feature node"] | None = None,
+        senders: Int[Array, "node neighbor"] | None = None,
     ) -> Float[Array, "channel node"]:
         """The network's answer; it contains no `u` of itself.
 
@@ -86,19 +87,49 @@ class GraphStep(eqx.Module):
         - `u`: the solution at the nodes `(channel, node)`.
         - `nodes`: their positions `(node, dim)`, a length.
         - `features`: what else is known of each, `(feature, node)`.
+        - `senders`: what `find` says, `(node, neighbor)`, where that is known already; or other nodes to hear from.
 
         **Returns:** `(channel, node)`.
 
         **Raises:** `ValueError` for a wrong shape, or fewer nodes than neighbors.
         """
         check_nodes("GraphStep", u, nodes)
-        senders = nn.nearest_neighbors(nodes, self.neighbors, periods=self.periods)
+        if senders is None:
+            senders = self.find(nodes)
         along = nn.measure_displacements(nodes, senders, periods=self.periods) / self.spacing
         length = jnp.sqrt(jnp.sum(along**2, axis=-1, keepdims=True) + 1e-12)
         rows = u.T
         change = rows[:, None] - rows[senders]
         given = rows if features is None else jnp.concatenate([rows, features.T], axis=1)
         return self.network(given, senders, None, jnp.concatenate([change, along, length], axis=-1)).T
+
+    def find(self, nodes: Float[Array, "node dim"]) -> Int[Array, "node neighbor"]:
+        """The nearest nodes of each: the search is a large part of a step.
+
+        **Arguments:**
+
+        - `nodes`: positions `(node, dim)`, a length.
+
+        **Returns:** indices of nodes `(node, neighbor)`.
+
+        **Raises:** `ValueError` for a wrong shape, or fewer nodes than neighbors.
+        """
+        return nn.nearest_neighbors(nodes, self.neighbors, periods=self.periods)
+
+
+class SolverPlan(eqx.Module):
+    """Who is near whom on two meshes, found once; `MovingMeshSolver.plan` makes one.
+
+    **Arguments:**
+
+    - `fixed`, `moved`: whom the nodes of either mesh hear from, `(node, neighbor)` and `(other, neighbor)`.
+    - `gather`, `scatter`: of which nodes values on the other mesh are made, `(other, near)` and `(node, near)`.
+    """
+
+    fixed: Int[Array, "node neighbor"]
+    moved: Int[Array, "other neighbor"]
+    gather: Int[Array, "other near"]
+    scatter: Int[Array, "node near"]
 
 
 class MovingMeshSolver(eqx.Module):
@@ -125,6 +156,7 @@ class MovingMeshSolver(eqx.Module):
         u: Float[Array, "channel node"],
         nodes: Float[Array, "node dim"],
         moved: Float[Array, "other dim"],
+        plan: SolverPlan | None = None,
     ) -> Float[Array, "channel node"]:
         """One step.
 
@@ -133,21 +165,43 @@ class MovingMeshSolver(eqx.Module):
         - `u`: the solution `(channel, node)`.
         - `nodes`: where it is, `(node, dim)`, a length.
         - `moved`: the nodes of the mesh that has moved, `(other, dim)`; `nodes` themselves for the control.
+        - `plan`: that of these meshes, where it is known already.
 
         **Returns:** the solution one step later, `(channel, node)`.
 
         **Raises:** `ValueError` for a wrong shape, or fewer nodes than neighbors.
         """
         check_nodes("MovingMeshSolver", u, nodes)
-        seen = self.gather(u, nodes, moved)
-        back = self.scatter(self.moved(seen, moved), moved, nodes)
-        return self.fixed(u, nodes) + back + self.cut(u)
+        plan = self.plan(nodes, moved) if plan is None else plan
+        seen = self.gather(u, nodes, moved, plan.gather)
+        back = self.scatter(self.moved(seen, moved, senders=plan.moved), moved, nodes, plan.scatter)
+        return self.fixed(u, nodes, senders=plan.fixed) + back + self.cut(u)
+
+    def plan(self, nodes: Float[Array, "node dim"], moved: Float[Array, "other dim"]) -> SolverPlan:
+        """Find who is near whom: most of the time of a step, and not to be done again where meshes are known before.
+
+        **Arguments:**
+
+        - `nodes`: where the solution is, `(node, dim)`, a length.
+        - `moved`: the moved nodes `(other, dim)`.
+
+        **Returns:** the plan.
+
+        **Raises:** `ValueError` for a wrong shape, or fewer nodes than neighbors.
+        """
+        return SolverPlan(
+            self.fixed.find(nodes),
+            self.moved.find(moved),
+            self.gather.find(nodes, moved),
+            self.scatter.find(moved, nodes),
+        )
 
     def round_trip(
         self,
         u: Float[Array, "channel node"],
         nodes: Float[Array, "node dim"],
         moved: Float[Array, "other dim"],
+        plan: SolverPlan | None = None,
     ) -> Float[Array, "channel node"]:
         """To the moved nodes and back, without a step: the interpolations are trained on it first, to give `u`.
 
@@ -156,10 +210,14 @@ class MovingMeshSolver(eqx.Module):
         - `u`: the solution `(channel, node)`.
         - `nodes`: where it is, `(node, dim)`.
         - `moved`: the moved nodes `(other, dim)`.
+        - `plan`: that of these meshes, where it is known already.
 
         **Returns:** `(channel, node)`.
         """
-        return self.scatter(self.gather(u, nodes, moved), moved, nodes) + self.cut(u)
+        plan = self.plan(nodes, moved) if plan is None else plan
+        return self.scatter(self.gather(u, nodes, moved, plan.gather), moved, nodes, plan.scatter) + self.cut(
+            u
+        )
 
 
 def check_nodes(owner: str, u: Float[Array, "channel node"], nodes: Float[Array, "node dim"]) -> None:

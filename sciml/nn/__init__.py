@@ -10,6 +10,7 @@ from .convnet import ConvNet
 from .convolution import Convolution, Padding
 from .deeponet import DeepONet
 from .fno import FNO
+from .graph_unet import GraphHierarchy, GraphLevel, GraphUNet, coarsen_graph
 from .interpolation import AbsoluteInterpolation, AbstractLearnedInterpolation, RelativeInterpolation
 from .message_passing import Aggregation, MessagePassing
 from .neighbors import measure_displacements, nearest_neighbors, nearest_points
@@ -25,11 +26,15 @@ __all__ = [
     "ConvNet",
     "Convolution",
     "DeepONet",
+    "GraphHierarchy",
+    "GraphLevel",
+    "GraphUNet",
     "MessagePassing",
     "Padding",
     "RelativeInterpolation",
     "SpectralConv",
     "UNet",
+    "coarsen_graph",
     "count_parameters",
     "match_width",
     "measure_displacements",

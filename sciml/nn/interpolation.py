@@ -6,7 +6,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ._checks import check_positive
 from ._layers import Perceptron
@@ -38,6 +38,7 @@ class AbstractLearnedInterpolation(eqx.Module):
         values: Float[Array, "channel node"],
         nodes: Float[Array, "node dim"],
         queries: Float[Array, "query dim"],
+        senders: Int[Array, "query neighbor"] | None = None,
     ) -> Float[Array, "channel query"]:
         """Interpolate.
 
@@ -46,6 +47,7 @@ class AbstractLearnedInterpolation(eqx.Module):
         - `values`: at the nodes, `(channel, node)`.
         - `nodes`: their positions `(node, dim)`, a length.
         - `queries`: where values are wanted, `(query, dim)`.
+        - `senders`: what `find` says, `(query, neighbor)`, where that is known already.
 
         **Returns:** `(channel, query)`.
 
@@ -57,8 +59,30 @@ class AbstractLearnedInterpolation(eqx.Module):
                 f"{name} got values of shape {values.shape} for nodes {nodes.shape}; expected (channel, node) and "
                 "(node, dim). If the first axis is a batch, use jax.vmap."
             )
-        senders = nearest_points(queries, nodes, self.neighbors, periods=self.periods)
+        if senders is None:
+            senders = self.find(nodes, queries)
+        if senders.shape != (len(queries), self.neighbors):
+            raise ValueError(
+                f"{name} got senders of shape {senders.shape} for {len(queries)} queries; it interpolates from "
+                f"{self.neighbors} neighbors each. Take those that find(nodes, queries) returns."
+            )
         return jnp.einsum("qk,cqk->cq", self.weigh(queries, nodes[senders]), values[:, senders])
+
+    def find(
+        self, nodes: Float[Array, "node dim"], queries: Float[Array, "query dim"]
+    ) -> Int[Array, "query neighbor"]:
+        """The nodes a value is made of: the search is the larger part of an interpolation.
+
+        **Arguments:**
+
+        - `nodes`: positions `(node, dim)`, a length.
+        - `queries`: where values are wanted, `(query, dim)`.
+
+        **Returns:** indices of nodes `(query, neighbor)`, nearest first.
+
+        **Raises:** `ValueError` for a wrong shape, or fewer nodes than neighbors.
+        """
+        return nearest_points(queries, nodes, self.neighbors, periods=self.periods)
 
 
 class RelativeInterpolation(AbstractLearnedInterpolation):

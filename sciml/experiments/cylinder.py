@@ -130,7 +130,7 @@ class CylinderMoving(AbstractMovingExperiment):
                 judged=(19, 10),
                 rollout=4,
                 networks=TriangleNetworks(width=4, levels=1, depth=1, graph_width=4, graph_depth=1),
-                optimization=Steps(steps=2, batch_size=2),
+                optimization=Steps(steps=2, batch_size=2, unroll=1),
             )
         if size == "paper":
             return cls(

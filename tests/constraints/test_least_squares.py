@@ -195,6 +195,26 @@ def test_a_step_in_which_an_unknown_loses_its_effect_is_refused():
     assert found.gradient_norm < 1e-4
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda w, _: jnp.stack([jnp.abs(w[0] - 1) + 1, w[1] - 2, w[0] * w[1] / 10]),
+        lambda w, _: jnp.stack([jnp.where(w[0] < 1, jnp.nan, w[0]), w[1] - 2, w[1] + 2]),
+    ],
+    ids=["a kink", "a wall behind which rows are not finite"],
+)
+def test_a_solve_that_is_stuck_does_not_count_as_converged(rows):
+    """Both are least at `w[0] = 1`, where the derivative is not zero, so that it has no implicit derivative."""
+    patient = LevenbergMarquardt(max_steps=1000)
+    found = jax.jit(lambda w: least_squares(rows, w, solver=patient, throw=False))(jnp.array([3.0, 1.0]))
+    assert found.result == RESULTS.stalled
+    assert found.gradient_norm > 0.1
+    np.testing.assert_allclose(found.value[0], 1, atol=1e-2)
+    with pytest.raises(RuntimeError, match=r"kink.*Smooth the"):
+        solve = jax.jit(lambda w: least_squares(rows, w, solver=patient).value)
+        jax.block_until_ready(solve(jnp.array([3.0, 1.0])))
+
+
 def test_a_result_says_what_went_wrong():
     tables, offset, constant = problem()
     short = solve(tables, offset, None, solver=LevenbergMarquardt(max_steps=1))

@@ -39,7 +39,12 @@ def run(quick: bool) -> None:
             solved[name] += digits[name] >= 6
             row = {"seed": None, "dtype": "float64", "compile_seconds": None, "run_seconds": None}
             counts = {"evaluations": int(found.iterations), "error": 10 ** -digits[name]}
-            named = {"problem": problem.name, "solver": name, "digits": digits[name], "result": _name(found.result)}
+            named = {
+                "problem": problem.name,
+                "solver": name,
+                "digits": digits[name],
+                "result": _name(found.result),
+            }
             rows.append({**row, **counts, **named})
         print(problem.name, {name: round(value, 1) for name, value in digits.items()}, flush=True)
         if digits["ours"] < max(digits["optimistix"], digits["jaxopt"]) - CLOSE:

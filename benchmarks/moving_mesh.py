@@ -98,11 +98,12 @@ def _compare(problem: _Set, folder: pathlib.Path, size: str) -> None:
         )
 
 
-def _train(problem: _Set, folder: pathlib.Path, size: str, method: str, seed: int) -> dict[str, float]:
+def _train(problem: _Set, folder: pathlib.Path, size: str, method: str, seed: int) -> dict:
     default = find_experiment(problem.experiment).sized(size)
     experiment = dataclasses.replace(default, **problem.fields, method=method, seed=seed)
     where = folder / f"{problem.label}-{method}-{seed}"
-    numbers = keep_run(where, experiment, size)
+    run = keep_run(where, experiment, size)
+    numbers = run.numbers | run.origin
     print(
         f"{problem.label}, {method}, seed {seed}: one step {numbers['one_step_error']:.4f}, rollout "
         f"{numbers['rollout_error']:.4f}",
@@ -111,9 +112,11 @@ def _train(problem: _Set, folder: pathlib.Path, size: str, method: str, seed: in
     return numbers
 
 
-def _row(method: str, seed: int, numbers: dict[str, float]) -> dict[str, object]:
+def _row(method: str, seed: int, numbers: dict) -> dict[str, object]:
     return {
         "seed": seed,
+        "commit": numbers["commit"],
+        "device": numbers["device"],
         "dtype": "float32",
         "compile_seconds": numbers.get("compile_seconds", 0.0),
         "run_seconds": numbers["training_seconds"],

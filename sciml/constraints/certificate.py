@@ -17,8 +17,8 @@ class Certificate(eqx.Module):
     - `held_out_rms`, `held_out_max`: at all others, scalars; not a number where there are none.
     - `start_violation`, `wall_violation`: the largest, scalars.
     - `value_jump`, `slope_jump`: the largest over interfaces of experts, scalars.
-    - `gradient_norm`: of the solve's objective, the largest of the experts', a scalar; first-order optimality. Not a number, as the next
-      one, where nothing was solved.
+    - `gradient_norm`: of the solve's objective, the largest of the experts', a scalar; first-order optimality.
+      Not a number, as the next one, where nothing was solved.
     - `smallest_eigenvalue`: of the normalized Gram matrix, the smallest of the experts', a scalar; near 0 the basis is
       dependent and the weights mean nothing.
     - `iterations`: of each solve, `(solve,)`.

@@ -63,6 +63,8 @@ class SorptionConstraint(AbstractConstraintExperiment):
     """The weight of jumps between coupled experts."""
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
+    penalty: float = 0.0
+    """The weight of initial condition and walls for method `soft`; 0 has both exactly."""
     split: Split = Split(train=32, validation=4, test=16)
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork()
@@ -149,6 +151,8 @@ class NavierStokesConstraint(AbstractConstraintExperiment):
     """The weight of jumps between coupled experts; chosen on the validation set."""
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
+    penalty: float = 0.0
+    """The weight of initial condition and walls for method `soft`; 0 has both exactly."""
     split: Split = Split(train=64, validation=4, test=8)
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork(basis=16, width=12, modes=5, depth=3)
@@ -226,6 +230,8 @@ class BurgersConstraint(AbstractConstraintExperiment):
     """The weight of jumps between coupled experts."""
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
+    penalty: float = 0.0
+    """The weight of initial condition and walls for method `soft`; 0 has both exactly."""
     split: Split = Split(train=256, validation=8, test=32)
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork(basis=24, width=20)

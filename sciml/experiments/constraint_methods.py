@@ -25,6 +25,7 @@ from ..constraints import (
     PublishedRows,
     SoftConstraint,
     SpaceTimeGrid,
+    WeightedStart,
     WeightedWalls,
 )
 from ..pdes import AbstractPDE, channel_names
@@ -186,6 +187,7 @@ def build_layer(
     elapsed: bool,
     jumps: float,
     regularization: float,
+    penalty: float,
     fixed: bool,
     published_start: AbstractStart,
 ) -> Callable:
@@ -204,6 +206,7 @@ def build_layer(
     - `elapsed`: whether the equation is weighed by the time since the start, as `NonDimensional` explains.
     - `jumps`: the weight of jumps between coupled experts.
     - `regularization`: of the weights, but for published methods, which have their own.
+    - `penalty`: for `soft`, the weight of initial condition and walls as rows; 0 to have both as the others.
     - `fixed`: whether the weights are 1 rather than solved for.
     - `published_start`: how the initial condition is met by published methods.
 
@@ -222,13 +225,15 @@ def build_layer(
             regularization=1e-4,  # theirs
         )
     else:
+        by_rows = method == "soft" and penalty > 0
+        weights = {"start": penalty, "walls": penalty} if by_rows else {"jumps": jumps, "slopes": jumps}
         constraint = HardConstraint(
             network,
             law,
             domain,
-            start=LiftedStart(),
-            walls=DiscretizedWalls(),
-            scaling=NonDimensional(elapsed=elapsed, jumps=jumps, slopes=jumps),
+            start=WeightedStart() if by_rows else LiftedStart(),
+            walls=WeightedWalls() if by_rows else DiscretizedWalls(),
+            scaling=NonDimensional(elapsed=elapsed, **weights),
             regularization=regularization,
         )
     if fixed or method in ONE_FIELD:

@@ -51,7 +51,7 @@ def run_methods(
     folder: str,
     results: str,
     quick: bool,
-    soft: Mapping[str, float],
+    tuned: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Measured]:
     """Train every method with every seed, and write one table.
 
@@ -62,7 +62,7 @@ def run_methods(
     - `folder`: of the runs, below `runs/`.
     - `results`: the name of the table.
     - `quick`: size smoke, one seed, three methods, nothing kept.
-    - `soft`: `penalty` and `learning_rate` of method `soft`, by `python -m benchmarks constraint_soft`.
+    - `tuned`: `penalty` and `learning_rate` of methods, by `python -m benchmarks constraint_tuning`.
 
     **Returns:** what each method reached.
     """
@@ -71,10 +71,7 @@ def run_methods(
         size = "smoke" if quick else "laptop"
         found = {
             method: Measured(
-                [
-                    train(where, name, size, method, seed, **(soft if method == "soft" else {}))
-                    for seed in seeds
-                ],
+                [train(where, name, size, method, seed, **tuned.get(method, {})) for seed in seeds],
                 () if method == "constant" else seeds,
             )
             for method, seeds in (QUICK if quick else methods).items()

@@ -3,7 +3,6 @@
 from benchmarks._constraint_methods import SEEDS, record_errors, run_methods
 
 NAME = "burgers1d-constraint"
-SOFT = {"penalty": 0.0, "learning_rate": 3e-3}
 METHODS = {
     "experts-coupled": SEEDS,
     "hard": SEEDS,
@@ -30,6 +29,6 @@ def run(quick: bool) -> None:
         folder="constraints-burgers",
         results="constraint-accuracy-burgers",
         quick=quick,
-        soft=SOFT,
+        tuned={},
     )
     record_errors("burgers", found, {})

@@ -29,6 +29,7 @@ PACE = {
     "soft-published": 3.2,
     "supervised": 3.2,
     "experts-coupled": 0.45,
+    "experts-own": 0.35,
     "experts-overlapping": 0.25,
 }
 
@@ -64,7 +65,7 @@ class SorptionConstraint(AbstractConstraintExperiment):
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
     penalty: float = 0.0
-    """The weight of initial condition and walls for method `soft`; 0 has both exactly."""
+    """The weight of initial condition and walls as rows; 0 has the one exactly, the other from the calculus."""
     split: Split = Split(train=32, validation=4, test=16)
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork()
@@ -152,7 +153,7 @@ class NavierStokesConstraint(AbstractConstraintExperiment):
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
     penalty: float = 0.0
-    """The weight of initial condition and walls for method `soft`; 0 has both exactly."""
+    """The weight of initial condition and walls as rows; 0 has the one exactly, the other from the calculus."""
     split: Split = Split(train=64, validation=4, test=8)
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork(basis=16, width=12, modes=5, depth=3)
@@ -231,7 +232,7 @@ class BurgersConstraint(AbstractConstraintExperiment):
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
     penalty: float = 0.0
-    """The weight of initial condition and walls for method `soft`; 0 has both exactly."""
+    """The weight of initial condition and walls as rows; 0 has the one exactly, the other from the calculus."""
     split: Split = Split(train=256, validation=8, test=32)
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork(basis=24, width=20)

@@ -193,8 +193,8 @@ def build_layer(
 ) -> Callable:
     """The layer of a method around a network.
 
-    Published methods meet the conditions and weigh rows as their code does; all others start from the initial condition
-    exactly, take the walls from the calculus, and have rows without units.
+    Published methods meet the conditions and weigh rows as their code does; all others have rows without units, and start
+    from the initial condition exactly and take the walls from the calculus, or have both as weighted rows.
 
     **Arguments:**
 
@@ -206,7 +206,7 @@ def build_layer(
     - `elapsed`: whether the equation is weighed by the time since the start, as `NonDimensional` explains.
     - `jumps`: the weight of jumps between coupled experts.
     - `regularization`: of the weights, but for published methods, which have their own.
-    - `penalty`: for `soft`, the weight of initial condition and walls as rows; 0 to have both as the others.
+    - `penalty`: the weight of initial condition and walls as rows, but for published methods; 0 for neither as rows.
     - `fixed`: whether the weights are 1 rather than solved for.
     - `published_start`: how the initial condition is met by published methods.
 
@@ -225,15 +225,15 @@ def build_layer(
             regularization=1e-4,  # theirs
         )
     else:
-        by_rows = method == "soft" and penalty > 0
-        weights = {"start": penalty, "walls": penalty} if by_rows else {"jumps": jumps, "slopes": jumps}
+        by_rows = penalty > 0
+        weights = {"start": penalty, "walls": penalty} if by_rows else {}
         constraint = HardConstraint(
             network,
             law,
             domain,
             start=WeightedStart() if by_rows else LiftedStart(),
             walls=WeightedWalls() if by_rows else DiscretizedWalls(),
-            scaling=NonDimensional(elapsed=elapsed, **weights),
+            scaling=NonDimensional(elapsed=elapsed, jumps=jumps, slopes=jumps, **weights),
             regularization=regularization,
         )
     if fixed or method in ONE_FIELD:

@@ -1,4 +1,4 @@
-"""Constraints: all methods that are compared tuned alike, on the validation set, by learning rate and form of conditions.
+"""Constraints: all methods that are compared tuned alike, on the validation set: form of conditions, learning rate.
 
 What is best there is written down in the benchmarks that compare them.
 """

@@ -193,8 +193,8 @@ def build_layer(
 ) -> Callable:
     """The layer of a method around a network.
 
-    Published methods meet the conditions and weigh rows as their code does; all others have rows without units, and start
-    from the initial condition exactly and take the walls from the calculus, or have both as weighted rows.
+    Published methods meet the conditions and weigh rows as their code does. All others have rows without units; they
+    start from the initial condition exactly and take the walls from the calculus, or have both as weighted rows.
 
     **Arguments:**
 

@@ -12,6 +12,7 @@ import sys
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -70,7 +71,15 @@ def test_experts_on_four_devices():
     check(finish(start("single,shard_map-experts,pmap-batch,coupled:single,coupled:shard_map-batch", 4)))
 
 
-@pytest.mark.parametrize("read", ["value", "weights", "residual", "loss"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        "value",
+        pytest.param("weights", marks=pytest.mark.slow),
+        pytest.param("residual", marks=pytest.mark.slow),
+        pytest.param("loss", marks=pytest.mark.slow),
+    ],
+)
 def test_an_unconverged_solve_is_an_error_whatever_is_read(read):
     """One step is not enough; under `jit` a check on what is not used would be dropped."""
     domain = periodic()
@@ -134,6 +143,7 @@ class _Mesh:
         (lambda: OnDevices(_layer(Coupled()), _Mesh(1, 4)), "Coupled experts are one solve"),
         (lambda: OnDevices(_layer(Coupled()).constraint, _Mesh(1, 2)), "One constraint is one solve"),
         (lambda: OnDevices(_layer(Independent()), _Mesh(1, 3)), "4 experts do not divide over expert=3"),
+        (lambda: OnDevices(_layer(Coupled()), _Mesh(1, 1))(jnp.sin), "cuts a batch of starts, one array"),
         (
             lambda: OnDevices(_layer(Coupled()), _Mesh(3, 1))(make_start(periodic())[None]),
             "batch of 1 starts does not divide",

@@ -267,6 +267,7 @@ DEVICES = textwrap.dedent("""
 """)
 
 
+@pytest.mark.slow  # the constraint that is made of it is tested on four devices by default
 def test_on_four_devices():
     """Exact: `jax.shard_map` with and without its check and `jax.pmap`, values and gradients; no device waits."""
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}

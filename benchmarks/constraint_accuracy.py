@@ -11,9 +11,12 @@ NAME = "diffusion-sorption-constraint"
 BEST = "experts-coupled"
 # By `python -m benchmarks constraint_tuning`; experts that were not tuned take what coupled ones do.
 TUNED = {
-    "soft": {"penalty": 0.0, "learning_rate": 3e-3},
-    "hard": {"penalty": 0.0, "learning_rate": 3e-3},
-    "experts-coupled": {"penalty": 0.0, "learning_rate": 3e-3},
+    "soft": {"penalty": 1.0, "learning_rate": 3e-2},
+    "hard": {"penalty": 0.0, "learning_rate": 1e-2},
+    "experts-coupled": {"penalty": 0.0, "learning_rate": 1e-2},
+    "experts": {"penalty": 0.0, "learning_rate": 1e-2},
+    "soft-published": {"penalty": 0.0, "learning_rate": 1e-2},
+    "supervised": {"penalty": 0.0, "learning_rate": 1e-2},
 }
 TUNED |= dict.fromkeys(("experts-own", "experts-overlapping"), TUNED["experts-coupled"])
 METHODS = {

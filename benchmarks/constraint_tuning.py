@@ -15,12 +15,19 @@ from benchmarks._runs import join_origins
 from benchmarks._session import ROOT
 
 RATES = (3e-3, 1e-2, 3e-2)
-# Of initial condition and walls as rows; 0 for neither as rows.
+# Of initial condition and walls as rows; 0 for neither as rows. Published methods have their own.
 PENALTIES = (0.0, 0.1, 1.0)
 METHODS = ("soft", "hard", "experts-coupled")
 PROBLEMS = {
-    "diffusion-sorption": (constraint_accuracy, METHODS, PENALTIES, RATES),
-    "navier-stokes": (constraint_accuracy_flow, (*METHODS, "experts-overlapping"), (0.0, 1.0), RATES[:2]),
+    "diffusion-sorption": (
+        constraint_accuracy,
+        dict.fromkeys(METHODS, (PENALTIES, RATES))
+        | dict.fromkeys(("experts", "soft-published"), ((0.0,), RATES)),
+    ),
+    "navier-stokes": (
+        constraint_accuracy_flow,
+        dict.fromkeys((*METHODS, "experts-overlapping"), ((0.0, 1.0), RATES[:2])),
+    ),
 }
 
 
@@ -37,9 +44,9 @@ def run(quick: bool) -> None:
 
 
 def _tune(problem: str, folder: pathlib.Path, quick: bool) -> None:
-    module, methods, penalties, rates = PROBLEMS[problem]
+    module, methods = PROBLEMS[problem]
     rows = []
-    for method in methods[: 1 if quick else None]:
+    for method, (penalties, rates) in list(methods.items())[: 1 if quick else None]:
         runs = {}
         for penalty, rate in list(itertools.product(penalties, rates))[: 2 if quick else None]:
             runs[penalty, rate] = train(

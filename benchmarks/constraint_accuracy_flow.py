@@ -58,9 +58,8 @@ def unprepared() -> None:
     experiment = find_experiment(NAME).sized("laptop")
     training = dataclasses.replace(experiment.training, pretraining=0.0)
     for method in ("hard", "experts-coupled"):
-        run = train(
-            ROOT / "runs" / "constraints-flow-unprepared", NAME, "laptop", method, 0, training=training
-        )
+        folder = ROOT / "runs" / "constraints-flow-unprepared"
+        run = train(folder, NAME, "laptop", method, 0, training=training, **TUNED[method])
         record_claim(
             claim=f"constraints/navier-stokes-error-{method}-without-pretraining",
             value=run.numbers["error"],

@@ -26,7 +26,8 @@ PROBLEMS = {
     ),
     "navier-stokes": (
         constraint_accuracy_flow,
-        dict.fromkeys((*METHODS, "experts-overlapping"), ((0.0, 1.0), RATES[:2])),
+        dict.fromkeys(METHODS, ((0.0, 1.0), RATES[:2]))
+        | {"experts-overlapping": ((0.0,), RATES[:2])},  # each of its answers takes 15 s
     ),
 }
 

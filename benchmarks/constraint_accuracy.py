@@ -15,7 +15,7 @@ TUNED = {
     "hard": {"penalty": 0.0, "learning_rate": 1e-2},
     "experts-coupled": {"penalty": 0.0, "learning_rate": 3e-2},
     "experts": {"penalty": 0.0, "learning_rate": 1e-2},
-    "soft-published": {"penalty": 0.0, "learning_rate": 1e-2},
+    "soft-published": {"penalty": 0.0, "learning_rate": 3e-2},
     "supervised": {"penalty": 0.0, "learning_rate": 1e-2},
 }
 TUNED |= dict.fromkeys(("experts-own", "experts-overlapping"), TUNED["experts-coupled"])

@@ -31,11 +31,12 @@ def record_claim(
     target: str,
     seeds: Sequence[int] = (),
     device: str | None = None,
+    commit: str | None = None,
     command: str | None = None,
 ) -> bool:
     """Keep one claim as its row of `claims.csv`, in place of the row it had.
 
-    Whether the target is met is worked out here, from the value; the commit is that of the code that is running.
+    Whether the target is met is worked out here, from the value.
 
     **Arguments:**
 
@@ -44,6 +45,7 @@ def record_claim(
     - `target`: `"<= 1e-6"`, with any of `<= >= < > ==`; `"within 0.25 of 2"`; or `"report"`, which asks for no more.
     - `seeds`: the seeds it was measured over; none if nothing in it is random.
     - `device`: the device; by default, the one that JAX computes on.
+    - `commit`: the code that was measured; by default, the code that is running.
     - `command`: what a reader types to get it; by default, the command of the benchmark that is running.
 
     **Returns:** whether the target is met.
@@ -68,7 +70,7 @@ def record_claim(
         "met": met,
         "seeds": " ".join(str(int(seed)) for seed in seeds),
         "device": device or session.device,
-        "commit": session.commit,
+        "commit": commit or session.commit,
         "command": command or session.command,
     }
     path = session.folder / "claims.csv"

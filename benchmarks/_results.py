@@ -21,7 +21,7 @@ def write_results(name: str, rows: Sequence[Mapping[str, object]]) -> Path:
     - `name`: the name of the table, in lower case.
     - `rows`: one dictionary per measurement, with `seed`, `dtype`, `compile_seconds`, `run_seconds`, `evaluations`
       and `error` (`None` where there is none to give) and any further columns, the same in every row. The columns
-      `commit` and `device` are filled in; a row may give its own `device`.
+      `commit` and `device` are filled in; a row may give its own, as one that was measured before must.
 
     **Returns:** the file.
 
@@ -48,7 +48,7 @@ def write_results(name: str, rows: Sequence[Mapping[str, object]]) -> Path:
     writer = csv.DictWriter(text, (*COLUMNS, *further), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({"device": session.device, **row, "commit": session.commit})
+        writer.writerow({"device": session.device, "commit": session.commit, **row})
     path = session.folder / "results" / f"{name}.csv"
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, text.getvalue().encode())

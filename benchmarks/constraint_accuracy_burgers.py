@@ -23,7 +23,12 @@ def run(quick: bool) -> None:
 
     - `quick`: size smoke, one seed, three methods.
     """
-    means = run_methods(
-        NAME, METHODS, folder="constraints-burgers", results="constraint-accuracy-burgers", quick=quick
+    found = run_methods(
+        NAME,
+        METHODS,
+        folder="constraints-burgers",
+        results="constraint-accuracy-burgers",
+        quick=quick,
+        tuned={},
     )
-    record_errors("burgers", means, METHODS, {})
+    record_errors("burgers", found, {})

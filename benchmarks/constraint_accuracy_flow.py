@@ -4,10 +4,16 @@ import dataclasses
 
 from benchmarks._claims import record_claim
 from benchmarks._constraint_methods import SEEDS, record_errors, run_methods, train
+from benchmarks._runs import join_origins
 from benchmarks._session import ROOT
 from sciml.experiments.base import find_experiment
 
 NAME = "navier-stokes-constraint"
+# By `python -m benchmarks constraint_tuning`; what was not tuned takes what coupled experts do.
+OTHERS = "hard experts-coupled experts experts-own soft-published supervised"
+TUNED = {method: {"penalty": 0.0, "learning_rate": 1e-2} for method in OTHERS.split()}
+TUNED["experts-overlapping"] = {"penalty": 0.0, "learning_rate": 3e-3}
+TUNED["soft"] = {"penalty": 1.0, "learning_rate": 1e-2}
 METHODS = {
     "hard": SEEDS,
     "experts-coupled": SEEDS,
@@ -28,20 +34,20 @@ def run(quick: bool) -> None:
 
     - `quick`: size smoke, one seed, three methods.
     """
-    means = run_methods(
-        NAME, METHODS, folder="constraints-flow", results="constraint-accuracy-flow", quick=quick
+    found = run_methods(
+        NAME, METHODS, folder="constraints-flow", results="constraint-accuracy-flow", quick=quick, tuned=TUNED
     )
-    record_errors("navier-stokes", means, METHODS, {})
-    tied = min(
-        error for method, error in means.items() if method in ("experts-coupled", "experts-overlapping")
-    )
+    record_errors("navier-stokes", found, {})
+    tied = [found[name] for name in ("experts-coupled", "experts-overlapping") if name in found]
+    best = min(tied, key=lambda measured: measured.mean("error"))
     for rival in ("hard", "soft"):
-        if rival in means:
+        if rival in found:
             record_claim(
                 claim=f"constraints/navier-stokes-coupled-or-overlapping-over-{rival}",
-                value=tied / means[rival],
+                value=best.mean("error") / found[rival].mean("error"),
                 target="< 1",
                 seeds=SEEDS,
+                **join_origins([*best.runs, *found[rival].runs]),
             )
     if not quick:
         unprepared()
@@ -52,12 +58,12 @@ def unprepared() -> None:
     experiment = find_experiment(NAME).sized("laptop")
     training = dataclasses.replace(experiment.training, pretraining=0.0)
     for method in ("hard", "experts-coupled"):
-        error = train(
-            ROOT / "runs" / "constraints-flow-unprepared", NAME, "laptop", method, 0, training=training
-        )
+        folder = ROOT / "runs" / "constraints-flow-unprepared"
+        run = train(folder, NAME, "laptop", method, 0, training=training, **TUNED[method])
         record_claim(
             claim=f"constraints/navier-stokes-error-{method}-without-pretraining",
-            value=error["error"],
+            value=run.numbers["error"],
             target="report",
             seeds=(0,),
+            **join_origins([run]),
         )

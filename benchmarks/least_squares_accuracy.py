@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks._claims import record_claim
 from benchmarks._regression import Regression, load_classics, load_regressions
 from benchmarks._results import write_results
-from sciml.constraints import Jaxopt, LevenbergMarquardt, Optimistix, StopGradient, least_squares
+from sciml.constraints import RESULTS, Jaxopt, LevenbergMarquardt, Optimistix, StopGradient, least_squares
 
 MOST = 11.0  # digits: as many as are certified
 CLOSE = 0.5  # of a digit, below which one solver is not worse than another
@@ -39,7 +39,13 @@ def run(quick: bool) -> None:
             solved[name] += digits[name] >= 6
             row = {"seed": None, "dtype": "float64", "compile_seconds": None, "run_seconds": None}
             counts = {"evaluations": int(found.iterations), "error": 10 ** -digits[name]}
-            rows.append({**row, **counts, "problem": problem.name, "solver": name, "digits": digits[name]})
+            named = {
+                "problem": problem.name,
+                "solver": name,
+                "digits": digits[name],
+                "result": _name(found.result),
+            }
+            rows.append({**row, **counts, **named})
         print(problem.name, {name: round(value, 1) for name, value in digits.items()}, flush=True)
         if digits["ours"] < max(digits["optimistix"], digits["jaxopt"]) - CLOSE:
             worse.append(problem.name)
@@ -60,6 +66,11 @@ def _make_solve(rows, solver):
     return jax.jit(
         lambda start: least_squares(lambda value, _: rows(value), start, solver=solver, throw=False, **last)
     )
+
+
+def _name(result) -> str:
+    names = ("successful", "max_steps", "stalled", "dependent", "nonfinite")
+    return next(name for name in names if result == getattr(RESULTS, name))
 
 
 def count_digits(problem: Regression, value: np.ndarray) -> float:

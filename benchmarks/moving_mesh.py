@@ -1,7 +1,7 @@
 """Solvers on moving meshes against their control, whose mesh stays, and against other networks on fixed meshes.
 
 Runs are kept in `runs/moving-mesh`; one that is there with the same settings is read, so that the hours this takes may
-be cut into pieces. After each data set its rows are recorded.
+be cut into pieces. After each data set and seed its rows are recorded.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from benchmarks._claims import record_claim
 from benchmarks._results import write_results
-from benchmarks._runs import keep_run
+from benchmarks._runs import Run, join_origins, keep_run
 from benchmarks._session import ROOT
 from sciml.experiments.base import find_experiment
 
@@ -54,26 +54,32 @@ def run(quick: bool) -> None:
     if quick:
         with tempfile.TemporaryDirectory() as folder:
             small = _SETS[0]._replace(fields={}, methods={"moving": (0,), "identity": (0,)})
-            _compare(small, pathlib.Path(folder), "smoke")
+            _compare(small, pathlib.Path(folder), "smoke", seeds=(0,))
         return
-    for problem in _SETS:
-        _compare(problem, ROOT / "runs" / "moving-mesh", "laptop")
+    # Seed by seed, so that a run that is cut short has something of every data set.
+    for seed in SEEDS:
+        for problem in _SETS:
+            _compare(problem, ROOT / "runs" / "moving-mesh", "laptop", seeds=SEEDS[: seed + 1])
 
 
-def _compare(problem: _Set, folder: pathlib.Path, size: str) -> None:
+def _compare(problem: _Set, folder: pathlib.Path, size: str, seeds: tuple[int, ...]) -> None:
+    methods = {
+        method: tuple(seed for seed in own if seed in seeds) for method, own in problem.methods.items()
+    }
     runs = {
         (method, seed): _train(problem, folder, size, method, seed)
-        for method, seeds in problem.methods.items()
-        for seed in seeds
+        for method, some in methods.items()
+        for seed in some
     }
     write_results(
         f"moving-mesh-{problem.label}", [_row(method, seed, run) for (method, seed), run in runs.items()]
     )
 
     def mean(method, metric):
-        return statistics.mean(runs[method, seed][metric] for seed in problem.methods[method])
+        return statistics.mean(runs[method, seed].numbers[metric] for seed in methods[method])
 
-    prefix, seeds = f"moving-mesh/{problem.label}", problem.methods["moving"]
+    prefix = f"moving-mesh/{problem.label}"
+    pair = join_origins(run for (method, _), run in runs.items() if method in PAIR)
     for metric, name in (
         ("one_step_floor", "floor"),
         ("one_step_error", "one-step"),
@@ -84,6 +90,7 @@ def _compare(problem: _Set, folder: pathlib.Path, size: str) -> None:
             value=mean("moving", metric) / mean("identity", metric),
             target="report" if name == "floor" else problem.target,
             seeds=seeds,
+            **pair,
         )
         if MEAN in problem.methods:
             record_claim(
@@ -91,38 +98,44 @@ def _compare(problem: _Set, folder: pathlib.Path, size: str) -> None:
                 value=mean("moving", metric) / mean(MEAN, metric),
                 target="report",
                 seeds=seeds,
+                **join_origins(run for (method, _), run in runs.items() if method in ("moving", MEAN)),
             )
     record_claim(
         claim=f"{prefix}-invalid-meshes",
-        value=sum(runs["moving", seed]["invalid_meshes"] for seed in seeds),
+        value=sum(runs["moving", seed].numbers["invalid_meshes"] for seed in seeds),
         target="<= 0",
         seeds=seeds,
+        **pair,
     )
-    for method, used in problem.methods.items():
+    for method, used in methods.items():
         record_claim(
             claim=f"{prefix}-rollout-error-{method}",
             value=mean(method, "rollout_error"),
             target="report",
             seeds=used if method not in ("persistence", "classical") else (),
+            **join_origins(runs[method, seed] for seed in used),
         )
 
 
-def _train(problem: _Set, folder: pathlib.Path, size: str, method: str, seed: int) -> dict[str, float]:
+def _train(problem: _Set, folder: pathlib.Path, size: str, method: str, seed: int) -> Run:
     default = find_experiment(problem.experiment).sized(size)
     experiment = dataclasses.replace(default, **problem.fields, method=method, seed=seed)
     where = folder / f"{problem.label}-{method}-{seed}"
-    numbers = keep_run(where, experiment, size)
+    run = keep_run(where, experiment, size)
+    numbers = run.numbers
     print(
         f"{problem.label}, {method}, seed {seed}: one step {numbers['one_step_error']:.4f}, rollout "
         f"{numbers['rollout_error']:.4f}",
         flush=True,
     )
-    return numbers
+    return run
 
 
-def _row(method: str, seed: int, numbers: dict[str, float]) -> dict[str, object]:
+def _row(method: str, seed: int, run: Run) -> dict[str, object]:
+    numbers = run.numbers
     return {
         "seed": seed,
+        **run.origin,
         "dtype": "float32",
         "compile_seconds": numbers.get("compile_seconds", 0.0),
         "run_seconds": numbers["training_seconds"],

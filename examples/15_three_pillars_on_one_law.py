@@ -111,7 +111,14 @@ def train_experts(closure, everywhere, truths, steps):
         meshes, truth = batch
         fields = jax.vmap(answer)(meshes, truth[:, 0])
         off = [jnp.linalg.norm(fields.value[i] - truth[i]) / jnp.linalg.norm(truth[i]) for i in (0, 1)]
-        numbers = {"moved": off[0], "uniform": off[1], "residual": fields.certificate.equation_rms[0]}
+        report = fields.certificate
+        converged = jnp.mean(report.converged.astype(float))
+        numbers = {
+            "moved": off[0],
+            "uniform": off[1],
+            "residual": report.equation_rms[0],
+            "converged": converged,
+        }
         return jnp.mean(jnp.sqrt(fields.loss[2:])), numbers
 
     slower = optax.cosine_decay_schedule(5e-3, steps)
@@ -143,6 +150,7 @@ def main(starts, mover_steps, closure_steps, experts_steps):
         f"experts: {100 * found['moved']:.1f} % off a solver on the moved mesh, residual {found['residual']:.3f}"
     )
     print(f"         {100 * found['uniform']:.1f} % on a uniform one of as many nodes")
+    print(f"         {found['converged']:.0%} of the last solves converged")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,20 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("sciml")
 
 
+# Every compiled function keeps memory mapped, and the kernel allows a process only so many maps (65530 by default): one
+# that asks for more dies, as a worker did after a thousand tests.
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 30_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_maps():
+    """Let go of compiled functions after a module, where they have come to hold too many maps of memory."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def key() -> jax.Array:
     """A fixed random key."""

@@ -106,6 +106,18 @@ def answer(
     ]
     rms, largest = measure_residual(partition.join(size), partition.join(chosen))
     held_rms, held_largest = measure_residual(partition.join(size), ~partition.join(chosen))
+    misses = [jax.vmap(jax.vmap(residual))(terms)]
+    constant_misses = [jax.vmap(residual)(still)]
+    if not isinstance(constraint.start, LiftedStart):
+        misses.append(scales.start * start_miss)
+    if constraint.walls.weighted:
+        weight = scales.walls / scales.share(wall_miss.size)
+        misses.append(weight * wall_miss)
+        constant_misses.append(weight * domain.wall_conditions(nothing, lift).offset)
+    misses += [
+        weigh_interface(constraint, partition, scales, face) * jump
+        for jump, face in zip(jumps, interfaces, strict=True)
+    ]
     certificate = Certificate(
         equation_rms=rms,
         equation_max=largest,
@@ -119,18 +131,9 @@ def answer(
         smallest_eigenvalue=jnp.min(solution.smallest_eigenvalue),
         iterations=solution.iterations,
         converged=converged,
-        objective=jnp.sum(solution.objective),
-        constant_objective=0.5 * jnp.sum(jax.vmap(residual)(still) ** 2),
+        objective=0.5 * sum(jnp.sum(miss**2) for miss in misses),
+        constant_objective=0.5 * sum(jnp.sum(miss**2) for miss in constant_misses),
     )
-    misses = [jax.vmap(jax.vmap(residual))(terms)]
-    if not isinstance(constraint.start, LiftedStart):
-        misses.append(scales.start * start_miss)
-    if constraint.walls.weighted:
-        misses.append(scales.walls * wall_miss / scales.share(wall_miss.size))
-    misses += [
-        weigh_interface(constraint, partition, scales, face) * jump
-        for jump, face in zip(jumps, interfaces, strict=True)
-    ]
     loss = scales.reduce(misses)
     return ConstrainedField(
         domain.arrange(partition.join(terms[..., :channels])),

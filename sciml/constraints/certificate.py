@@ -18,12 +18,13 @@ class Certificate(eqx.Module):
     - `start_violation`, `wall_violation`: the largest, scalars.
     - `value_jump`, `slope_jump`: the largest over interfaces of experts, scalars.
     - `gradient_norm`: of the solve's objective, the largest of the experts', a scalar; first-order optimality.
+      Not a number, as the next one, where nothing was solved.
     - `smallest_eigenvalue`: of the normalized Gram matrix, the smallest of the experts', a scalar; near 0 the basis is
       dependent and the weights mean nothing.
     - `iterations`: of each solve, `(solve,)`.
     - `converged`: whether each solve converged, a scalar.
-    - `objective`, `constant_objective`: half the sum of squares that was minimized, and what a field that stays at the
-      start has, scalars.
+    - `objective`, `constant_objective`: half the sum of the squares of all rows, also of those that were held out, of
+      the answer and of a field that stays at the start, scalars.
     """
 
     equation_rms: Float[Array, ""]

@@ -252,7 +252,9 @@ class SpaceTimeGrid(AbstractDomain):
             place = np.indices((len(self.times), lift.shape[1], *others)).reshape(2 + len(others), -1).T
             place = np.delete(place, 1, axis=1)
             place[:, 1 + axis] = 0 if side == 0 else self.space[axis] - 1
-            parts.append(Conditions(matrix.reshape(len(basis), -1).T, (at_wall - data).ravel(), place))
+            parts.append(
+                Conditions(matrix.reshape(len(basis), at_wall.size).T, (at_wall - data).ravel(), place)
+            )
         return join_conditions(parts, basis.shape[0], len(self.shape))
 
     def lift_walls(self, basis, lift):

@@ -25,6 +25,9 @@ from .matrices import AbstractSymmetric
 
 # By no more than this may a column of the Jacobian shrink in one step.
 VANISHING = 1e-6
+# A solve that stopped is at a minimum if the undamped step promises to change the objective by less than this,
+# relative, or would change the unknowns by less than the second, relative.
+PROMISE, MOTION = 1e-6, 1e-6
 
 
 class RESULTS(eqx.Enumeration):
@@ -34,6 +37,11 @@ class RESULTS(eqx.Enumeration):
     max_steps = (
         "The solve did not converge within max_steps. Take more, or start nearer: a constraint by coarse=8, or by a "
         "network that is trained."
+    )
+    stalled = (
+        "No step made the residual smaller, however short, though its derivative promises one: there is a kink, a jump "
+        "or a wall behind which rows are not finite, and the derivative with respect to args means nothing. Smooth the "
+        "law there, as DiffusionSorption(smoothing=) does, or start on the other side."
     )
     dependent = (
         "The unknowns are dependent, as the weights of a basis are that is dependent or constant: the Gram matrix is "
@@ -211,10 +219,31 @@ def judge(progress: Progress) -> tuple[RESULTS, Float[Array, ""], Float[Array, "
     )
     smallest = scaled.smallest_eigenvalue()
     floor = 10 * jnp.finfo(dtype).eps * len(scale)
-    result = RESULTS.where(progress.done, RESULTS.successful, RESULTS.max_steps)
+    result = RESULTS.where(is_minimum(progress.value, progress.here), RESULTS.successful, RESULTS.stalled)
+    result = RESULTS.where(progress.done, result, RESULTS.max_steps)
     result = RESULTS.where(smallest > floor, result, RESULTS.dependent)
     result = RESULTS.where(finite, result, RESULTS.nonfinite)
     return result, smallest, measure_cosine(progress.here)
+
+
+def is_minimum(value: Float[Array, " unknown"], here: Quadratic) -> Bool[Array, ""]:
+    """Whether the undamped step of Gauss and Newton has nothing left to gain, or nowhere left to go.
+
+    A damped step may promise little because it was shortened again and again, in front of a kink: that is no minimum.
+    Where rows vanish altogether a relative gain says nothing, but the step is then as small as rounding.
+
+    **Arguments:**
+
+    - `value`: the unknowns, `(unknown,)`.
+    - `here`: objective, gradient and Gram matrix there.
+
+    **Returns:** a scalar.
+    """
+    scale = find_scale(here.gram.diagonal())
+    gradient = here.gradient / scale
+    step = here.gram.rescale(scale).solve(gradient, positive=True)
+    gains = 0.5 * step @ gradient <= PROMISE * here.objective
+    return gains | (jnp.linalg.norm(step) <= MOTION * jnp.linalg.norm(value * scale))
 
 
 def is_finite(here: Quadratic) -> Bool[Array, ""]:

@@ -232,9 +232,14 @@ class OnDevices(eqx.Module):
 
         **Returns:** fields whose every array has a leading axis `batch`.
 
-        **Raises:** `ValueError` for a batch that does not divide over the devices.
+        **Raises:** `ValueError` for starts that are no array, or a batch that does not divide over the devices.
         """
         devices = self.mesh.shape[BATCH]
+        if not eqx.is_array_like(starts) or jnp.ndim(starts) < 2:
+            raise ValueError(
+                f"OnDevices cuts a batch of starts, one array (batch, channel, ...); got {starts!r}. A layer that "
+                "takes functions as starts, as one at SpaceTimePoints does, has to be called without OnDevices."
+            )
         if len(starts) % devices:
             raise ValueError(
                 f"A batch of {len(starts)} starts does not divide over batch={devices} devices; give a multiple."

@@ -59,9 +59,9 @@ class SoftConstraint(eqx.Module):
         matrix, data = weigh_conditions(constraint, system, scales, whole, Independent())
         rows = jax.vmap(constraint.residual_of())(system.contract(weights[0]))
         objective = 0.5 * (jnp.sum(rows**2) + jnp.sum((matrix[0] @ weights[0] - data[0]) ** 2))
-        zero = jnp.zeros((1,), weights.dtype)
+        unknown = jnp.full((1,), jnp.nan, weights.dtype)
         solution = LeastSquaresSolution(
-            weights, objective, zero, zero, jnp.zeros((1,), int), RESULTS.successful
+            weights, objective, unknown, unknown, jnp.zeros((1,), int), RESULTS.max_steps
         )
         points = jnp.ones((1, system.tables.shape[0]), bool)
         return answer(

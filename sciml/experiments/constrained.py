@@ -31,9 +31,10 @@ class AbstractConstraintExperiment(AbstractExperiment):
     """An experiment in which a network proposes a solution, or a basis of one, and a law judges it.
 
     A subclass is a frozen dataclass with at least the fields `seed`, `method`, `points`, `frames`, `refinement`,
-    `horizon`, `until`, `partition`, `jumps`, `regularization`, `split`, `network` and `training`; it says what the law
-    is. Training is on `points` per axis and `frames` times up to `horizon`; the test on `refinement` times as many, up
-    to `until`, where the network still runs on a grid as fine as in training and its output is interpolated.
+    `horizon`, `until`, `partition`, `jumps`, `regularization`, `penalty`, `split`, `network` and `training`; it says
+    what the law is. Training is on `points` per axis and `frames` times up to `horizon`; the test on `refinement` times
+    as many, up to `until`, where the network still runs on a grid as fine as in training and its output is
+    interpolated.
     """
 
     measured_on: ClassVar[str] = (
@@ -134,6 +135,7 @@ class AbstractConstraintExperiment(AbstractExperiment):
             elapsed=self.elapsed,
             jumps=self.jumps,
             regularization=regularization,
+            penalty=self.penalty,
             fixed=fixed,
             published_start=self.published_start,
         )
@@ -187,16 +189,21 @@ class AbstractConstraintExperiment(AbstractExperiment):
             )
         with jax.enable_x64(True):
             parts = self._load(folder, data, progress)
-            test, times = parts["test"].values, parts["test"].times
+            test, times, held = parts["test"].values, parts["test"].times, parts["validation"].values
+            both = np.concatenate([held, test])
             if self.method == "constant":
                 mean = parts["train"].values.mean(axis=0)
-                predictions, numbers = np.broadcast_to(mean, test.shape), {}
+                predictions, numbers = np.broadcast_to(mean, both.shape), {}
             else:
                 network = training.load_model(folder / "last.eqx", self.make_network())
-                predictions, numbers = self._predict(network, test, times)
+                predictions, numbers = self._predict(network, both, times, len(held))
                 numbers["parameters"] = nn.count_parameters(network)
         after = times > self.horizon * (1 + 1e-6)
-        errors = {"error": relative_error(predictions, test, times, ~after)}
+        choosing, predictions = np.split(predictions, [len(held)])
+        errors = {
+            "error": relative_error(predictions, test, times, ~after),
+            "validation_error": relative_error(choosing, held, times, ~after),
+        }
         if after.any():
             errors["error_beyond"] = relative_error(predictions, test, times, after)
         summary = {row["metric"]: float(row["value"]) for row in read_table(folder / "summary.csv")}
@@ -240,7 +247,8 @@ class AbstractConstraintExperiment(AbstractExperiment):
 
         return loss
 
-    def _predict(self, network, test, times):
+    def _predict(self, network, trajectories, times, skip):
+        """Predictions for all, and what certificates and clocks say of those after the first few."""
         coarse, domain = self.test_domains()
         matrix = match_times(domain.clock, domain.axes[0], times)
 
@@ -251,13 +259,17 @@ class AbstractConstraintExperiment(AbstractExperiment):
             return field.value, field.certificate
 
         values, certificates, seconds = [], [], []
-        for trajectory in test:
+        for trajectory in trajectories:
             start = jnp.asarray(trajectory[0], float)
             began = time.perf_counter()
             value, certificate = jax.block_until_ready(predict(network, start))
             seconds.append(time.perf_counter() - began)
             values.append(np.asarray(observe(value, matrix, 0)))
             certificates.append(certificate)
+        certificates, seconds = (
+            certificates[skip:],
+            seconds[max(skip, 1) :] or seconds,
+        )  # the first one compiles
         names = ("equation_rms", "start_violation", "wall_violation", "value_jump", "converged")
         numbers = {
             name: float(np.mean([np.asarray(getattr(certificate, name)) for certificate in certificates]))
@@ -265,7 +277,7 @@ class AbstractConstraintExperiment(AbstractExperiment):
         }
         iterations = [float(np.mean(certificate.iterations)) for certificate in certificates]
         numbers["iterations"] = float(np.mean(iterations))
-        numbers["prediction_seconds"] = statistics.median(seconds[1:] or seconds)  # the first one compiles
+        numbers["prediction_seconds"] = statistics.median(seconds)
         return np.stack(values), numbers
 
     def _sample(self, trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray | None]:

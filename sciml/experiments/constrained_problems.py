@@ -29,6 +29,7 @@ PACE = {
     "soft-published": 3.2,
     "supervised": 3.2,
     "experts-coupled": 0.45,
+    "experts-own": 0.35,
     "experts-overlapping": 0.25,
 }
 
@@ -63,6 +64,8 @@ class SorptionConstraint(AbstractConstraintExperiment):
     """The weight of jumps between coupled experts."""
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
+    penalty: float = 0.0
+    """The weight of initial condition and walls as rows; 0 has the one exactly, the other from the calculus."""
     split: Split = Split(train=32, validation=4, test=16)
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork()
@@ -149,6 +152,8 @@ class NavierStokesConstraint(AbstractConstraintExperiment):
     """The weight of jumps between coupled experts; chosen on the validation set."""
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
+    penalty: float = 0.0
+    """The weight of initial condition and walls as rows; 0 has the one exactly, the other from the calculus."""
     split: Split = Split(train=64, validation=4, test=8)
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork(basis=16, width=12, modes=5, depth=3)
@@ -226,6 +231,8 @@ class BurgersConstraint(AbstractConstraintExperiment):
     """The weight of jumps between coupled experts."""
     regularization: float = 1e-6
     """Of the weights in the test; chosen on the validation set. In training it is 1e-6, too."""
+    penalty: float = 0.0
+    """The weight of initial condition and walls as rows; 0 has the one exactly, the other from the calculus."""
     split: Split = Split(train=256, validation=8, test=32)
     """How many starts for what."""
     network: ConstraintNetwork = ConstraintNetwork(basis=24, width=20)

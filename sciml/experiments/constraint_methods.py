@@ -25,6 +25,7 @@ from ..constraints import (
     PublishedRows,
     SoftConstraint,
     SpaceTimeGrid,
+    WeightedStart,
     WeightedWalls,
 )
 from ..pdes import AbstractPDE, channel_names
@@ -186,13 +187,14 @@ def build_layer(
     elapsed: bool,
     jumps: float,
     regularization: float,
+    penalty: float,
     fixed: bool,
     published_start: AbstractStart,
 ) -> Callable:
     """The layer of a method around a network.
 
-    Published methods meet the conditions and weigh rows as their code does; all others start from the initial condition
-    exactly, take the walls from the calculus, and have rows without units.
+    Published methods meet the conditions and weigh rows as their code does. All others have rows without units; they
+    start from the initial condition exactly and take the walls from the calculus, or have both as weighted rows.
 
     **Arguments:**
 
@@ -204,6 +206,7 @@ def build_layer(
     - `elapsed`: whether the equation is weighed by the time since the start, as `NonDimensional` explains.
     - `jumps`: the weight of jumps between coupled experts.
     - `regularization`: of the weights, but for published methods, which have their own.
+    - `penalty`: the weight of initial condition and walls as rows, but for published methods; 0 for neither as rows.
     - `fixed`: whether the weights are 1 rather than solved for.
     - `published_start`: how the initial condition is met by published methods.
 
@@ -222,13 +225,15 @@ def build_layer(
             regularization=1e-4,  # theirs
         )
     else:
+        by_rows = penalty > 0
+        weights = {"start": penalty, "walls": penalty} if by_rows else {}
         constraint = HardConstraint(
             network,
             law,
             domain,
-            start=LiftedStart(),
-            walls=DiscretizedWalls(),
-            scaling=NonDimensional(elapsed=elapsed, jumps=jumps, slopes=jumps),
+            start=WeightedStart() if by_rows else LiftedStart(),
+            walls=WeightedWalls() if by_rows else DiscretizedWalls(),
+            scaling=NonDimensional(elapsed=elapsed, jumps=jumps, slopes=jumps, **weights),
             regularization=regularization,
         )
     if fixed or method in ONE_FIELD:

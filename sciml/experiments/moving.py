@@ -29,7 +29,7 @@ from .autoregressive import AbstractSurrogateExperiment
 from .base import Curve, Scatter, fingerprint
 from .moving_losses import BranchLoss, FixedLoss, MovingLoss, Unmoved
 from .moving_networks import BRANCHES, build_model, measure_scales
-from .moving_samples import sample_branches, sample_fixed, sample_moving
+from .moving_samples import add_images, sample_branches, sample_fixed, sample_moving
 from .moving_steps import (
     AbstractStepper,
     BranchStepper,
@@ -60,6 +60,8 @@ class Steps:
     """Added to the start of a window, over the size of the solution."""
     unroll: int = 2
     """How many of its own steps a method is trained on."""
+    images: bool = True
+    """Whether to train on mirror images, too, where the law has them."""
     round_trips: float = 0.1
     """The share of steps that train the interpolations of the published form first."""
 
@@ -77,6 +79,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     curve: ClassVar[Curve] = Curve(
         "rollout.csv", "step", "error", "step", "relative error against the fine truth", logarithmic=True
     )
+    # What the solution is multiplied by where space is turned by 180 degrees, for laws that allow it and to swap axes.
+    reflection: ClassVar[float | None] = None
     scatters: ClassVar[tuple[Scatter, ...]] = (
         Scatter("nodes", "rollout_error", "nodes per axis", "relative error, mean over the rollout"),
         Scatter("step_seconds", "rollout_error", "seconds per step", "relative error, mean over the rollout"),
@@ -126,6 +130,9 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             write_table(folder / "summary.csv", [{"metric": "training_seconds", "value": 0.0}])
             return
         parts = self._load(folder, data, progress)
+        if self.optimization.images and self.reflection is not None:
+            values = add_images(parts["train"].values, self.reflection)
+            parts |= {"train": dataclasses.replace(parts["train"], values=values, seeds=None)}
         samples = {part: self._sample(folder, part, parts) for part in ("train", "validation")}
         model = self._build(samples["train"]["u"], samples["train"].get("ahead"))
         prepared = time.perf_counter() - began
@@ -291,6 +298,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         if kind == "fixed":
             return sample_fixed(values, self.fine, self.grid)
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in (*self.data_fields(), "nodes")}
+        fixed["images"] = self.optimization.images
         cache = folder.parent / "data" / f"{self.name}-{kind}-{part}-{fingerprint(fixed)}.npz"
         if not cache.is_file():
             cache.parent.mkdir(parents=True, exist_ok=True)

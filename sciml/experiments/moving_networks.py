@@ -43,6 +43,8 @@ class Networks:
     """Of the Fourier operator, per axis."""
     levels: int = 2
     """How often the U-Net halves the resolution."""
+    normalize: bool = True
+    """Whether the U-Net normalizes over all channels and points, which makes every point depend on all others."""
     neighbors: int = 8
     """How many nodes a node of a graph hears from."""
     graph_width: int = 32
@@ -76,6 +78,18 @@ def build_model(
     key = jax.random.key(seed)
     padding = tuple(nn.Padding.PERIODIC if wraps else nn.Padding.REFLECT for wraps in grid.box.periodic)
 
+    def build_unet(inputs, width):
+        return nn.UNet(
+            dims,
+            inputs,
+            channels,
+            width=width,
+            levels=sizes.levels,
+            padding=padding,
+            normalize=sizes.normalize,
+            key=key,
+        )
+
     def build_moving(width):
         features = MovingStep.count_features(channels, dims)
         if sizes.kind == "fno":
@@ -90,7 +104,7 @@ def build_model(
                 residual=True,
                 key=key,
             )
-        return nn.UNet(dims, features, channels, width=width, levels=sizes.levels, padding=padding, key=key)
+        return build_unet(features, width)
 
     if method in ("moving", "identity"):
         size, change, offset = measure_scales(u, ahead)
@@ -98,9 +112,7 @@ def build_model(
     if method in ON_GRIDS:
         wanted = nn.count_parameters(eqx.filter_eval_shape(build_moving, sizes.width))
         build = {
-            "unet": lambda w: nn.UNet(
-                dims, channels, channels, width=w, levels=sizes.levels, padding=padding, key=key
-            ),
+            "unet": lambda w: build_unet(channels, w),
             "cnn": lambda w: nn.ConvNet(dims, channels, channels, width=w, depth=6, padding=padding, key=key),
             "fno": lambda w: nn.FNO(
                 dims,

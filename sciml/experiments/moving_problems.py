@@ -48,6 +48,7 @@ class Burgers2DMoving(AbstractMovingExperiment):
 
     name: ClassVar[str] = "burgers2d-mmpde"
     summary: ClassVar[str] = "2-D Burgers with steep fronts: solvers on moving meshes against fixed ones"
+    reflection: ClassVar[float | None] = -1.0
 
     seed: int = 0
     """Of the initial weights and the order of the batches."""
@@ -139,6 +140,11 @@ class FrontMoving(AbstractMovingExperiment):
         return ("points", "frames", "split", "family", "thickness")
 
     @property
+    def reflection(self):
+        """None for the ring, whose flow has a direction."""
+        return None if self.family == "ring" else 1.0
+
+    @property
     def label(self):
         """The method, its nodes and the family."""
         return super().label if self.family == "front" else f"{super().label}-{self.family}"
@@ -168,6 +174,7 @@ class GrayScottMoving(AbstractMovingExperiment):
 
     name: ClassVar[str] = "gray-scott-mmpde"
     summary: ClassVar[str] = "spots of Gray and Scott: solvers on moving meshes against fixed ones"
+    reflection: ClassVar[float | None] = 1.0
 
     seed: int = 0
     """Of the initial weights and the order of the batches."""

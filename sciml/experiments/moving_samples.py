@@ -10,6 +10,30 @@ from ..meshes import Cubic, Follower, StructuredMesh, interpolate, plan_transfer
 from ..pdes import Grid
 
 
+def add_images(
+    values: Float[np.ndarray, "trajectory time channel x y"], sign: float
+) -> Float[np.ndarray, "trajectory time channel x y"]:
+    """Trajectories with their images: axes swapped, space turned by 180 degrees, and both.
+
+    **Arguments:**
+
+    - `values`: on a square periodic grid, `(trajectory, time, channel, x, y)`.
+    - `sign`: what the solution is multiplied by where space is turned.
+
+    **Returns:** four times as many trajectories.
+
+    **Raises:** `ValueError` for a grid that is not square.
+    """
+    if values.ndim != 5 or values.shape[-1] != values.shape[-2]:
+        raise ValueError(
+            f"Images are of trajectories (trajectory, time, channel, x, y) on a square; got {values.shape}. Train with "
+            "optimization.images=False."
+        )
+    both = np.concatenate([values, values.swapaxes(-1, -2)])
+    turned = sign * np.roll(both[..., ::-1, ::-1], 1, axis=(-2, -1))  # the point at 0 stays there
+    return np.concatenate([both, turned.astype(values.dtype)])
+
+
 def sample_moving(
     values: Float[np.ndarray, "trajectory time channel *fine"], fine: Grid, follower: Follower
 ) -> dict[str, np.ndarray]:

@@ -1,6 +1,9 @@
 """A program that tests start with several simulated devices: numbers of a constraint on every road, as JSON.
 
 python devices.py ROADS [COORDINATOR PROCESS PROCESSES]
+
+A road is `single`, or a road and a mesh such as `shard_map-batch`, for separate experts; for another layer it begins
+with its name, as in `coupled:single`.
 """
 # ruff: noqa: E402 -- jax is configured before the rest is imported
 
@@ -21,9 +24,11 @@ import numpy as np
 
 from sciml.constraints import (
     Compiler,
+    Coupled,
     Experts,
     HardConstraint,
     OnDevices,
+    Overlapping,
     OwnRows,
     Pmap,
     ShardMap,
@@ -39,8 +44,12 @@ STARTS = jax.vmap(lambda key: FourierSeries(cutoff=2)(DOMAIN.calculus.grid, key=
 )
 
 
-def make_layer(network):
-    return Experts(HardConstraint(network, Burgers(0.05), DOMAIN), (1, 4), OwnRows())
+def make_layer(network, kind):
+    constraint = HardConstraint(network, Burgers(0.05), DOMAIN)
+    if kind == "hard":
+        return constraint
+    coupling = {"own": OwnRows(), "coupled": Coupled(), "overlapping": Overlapping()}[kind]
+    return Experts(constraint, (1, 4), coupling)
 
 
 def make_network():
@@ -67,12 +76,12 @@ def find_loop_collectives(text: str) -> int:
     return sum(len(re.findall(pattern, bodies[name])) for name in inside)
 
 
-def measure(make, compiled=False):
+def measure(make, kind, compiled=False):
     """The score, its gradient's first numbers, and the iterations, of whatever runs the layer on the starts."""
     parameters, rest = eqx.partition(make_network(), eqx.is_array)
 
     def loss(parameters, starts):
-        fields = make(make_layer(eqx.combine(parameters, rest)))(starts)
+        fields = make(make_layer(eqx.combine(parameters, rest), kind))(starts)
         return score(fields), fields.certificate.iterations
 
     both = jax.jit(jax.value_and_grad(loss, has_aux=True))
@@ -86,29 +95,28 @@ def measure(make, compiled=False):
     if iterations.is_fully_addressable:
         found["iterations"] = np.asarray(iterations).tolist()
     if compiled:
-        forward = jax.jit(lambda p, s: loss(p, s)[0]).lower(parameters, STARTS).compile()
-        found["in_loops"] = find_loop_collectives(forward.as_text())
+        found["in_loops"] = find_loop_collectives(program.as_text())
     return found
 
 
-def main(roads):
+def main(wanted):
     count = len(jax.devices())
+    roads = {"shard_map": ShardMap(), "pmap": Pmap(), "compiler": Compiler()}
+    meshes = {"experts": (count, 1), "batch": (1, count), "both": (2, count // 2)}
     found = {}
-    if "single" in roads:
-        found["single"] = measure(lambda layer: jax.vmap(lambda start: layer(start, throw=False)))
-    for name, road in (("shard_map", ShardMap()), ("pmap", Pmap()), ("compiler", Compiler())):
-        meshes = {"experts": (count, 1), "batch": (1, count)}
-        if name != "pmap" and count == 4:
-            meshes["both"] = (2, 2)
-        for kind, (expert, batch) in meshes.items():
-            if name in roads or f"{name}-{kind}" in roads:
-                mesh = make_device_mesh(expert=expert, batch=batch)
-                found[f"{name}-{kind}"] = measure(
-                    lambda layer, mesh=mesh, road=road: (
-                        lambda s: OnDevices(layer, mesh, road)(s, throw=False)
-                    ),
-                    compiled=True,
-                )
+    for name in wanted:
+        kind, road = name.split(":") if ":" in name else ("own", name)
+        if road == "single":
+            found[name] = measure(lambda layer: jax.vmap(lambda start: layer(start, throw=False)), kind)
+            continue
+        road, shape = road.split("-")
+        expert, batch = meshes[shape]
+        mesh = make_device_mesh(expert=expert, batch=batch)
+        found[name] = measure(
+            lambda layer, mesh=mesh, road=roads[road]: lambda s: OnDevices(layer, mesh, road)(s, throw=False),
+            kind,
+            compiled=True,
+        )
     print(json.dumps(found))
 
 

@@ -12,6 +12,7 @@ import pytest
 from sciml.constraints import (
     Clock,
     Coupled,
+    DiscretizedWalls,
     Experts,
     HardConstraint,
     Independent,
@@ -233,6 +234,17 @@ def test_a_law_may_hold_a_network():
     assert gradient.net.layers[0].weight.shape == (2, 1)
 
 
+@pytest.mark.parametrize("walls", [DiscretizedWalls(), WeightedWalls()], ids=["in the rows", "as rows"])
+def test_an_answer_is_compared_with_the_constant_field_on_the_same_rows(walls):
+    """Exact: a network of zeros is the field that stays at the start, whatever rows there are."""
+    domain = walled(walls=(Dirichlet(1.0), Outflow(0.01)), until=5.0)
+    start = jnp.full((1, 24), 0.1)
+    layer = HardConstraint(lambda x: jnp.zeros((1, *x.shape[1:])), Burgers(1e-3), domain, walls=walls)
+    found = answer(SoftConstraint(layer), start).certificate
+    assert found.constant_objective > 0
+    np.testing.assert_allclose(found.objective, found.constant_objective, rtol=1e-12)
+
+
 @pytest.mark.slow
 def test_held_out_points_are_counted_where_there_are_some():
     domain = periodic()
@@ -287,6 +299,7 @@ def test_a_soft_constraint_is_its_network_and_has_the_same_loss():
     assert jnp.allclose(soft.value, domain.calculus.project(start) + clock * raw, atol=1e-12)
     assert hard.loss <= soft.loss  # its one weight is the best one
     assert not soft.certificate.converged
+    assert jnp.isnan(soft.certificate.gradient_norm)
 
 
 @pytest.mark.slow

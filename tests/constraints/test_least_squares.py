@@ -195,6 +195,25 @@ def test_a_step_in_which_an_unknown_loses_its_effect_is_refused():
     assert found.gradient_norm < 1e-4
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda w, _: jnp.stack([jnp.abs(w[0] - 1) + 1, w[1] - 2, w[0] * w[1] / 10]),
+        lambda w, _: jnp.stack([jnp.where(w[0] < 1, jnp.nan, w[0]), w[1] - 2, w[1] + 2]),
+    ],
+    ids=["a kink", "a wall behind which rows are not finite"],
+)
+def test_a_solve_that_is_stuck_does_not_count_as_converged(rows):
+    """Both are least at `w[0] = 1`, where the derivative is not zero, so that it has no implicit derivative."""
+    patient = LevenbergMarquardt(max_steps=1000)
+    found = jax.jit(lambda w: least_squares(rows, w, solver=patient, throw=False))(jnp.array([3.0, 1.0]))
+    assert found.result == RESULTS.stalled
+    assert found.gradient_norm > 0.1
+    np.testing.assert_allclose(found.value[0], 1, atol=1e-2)
+    with pytest.raises(RuntimeError, match=r"kink.*Smooth the"):
+        jax.block_until_ready(least_squares(rows, jnp.array([3.0, 1.0]), solver=patient).value)
+
+
 def test_a_result_says_what_went_wrong():
     tables, offset, constant = problem()
     short = solve(tables, offset, None, solver=LevenbergMarquardt(max_steps=1))
@@ -248,6 +267,7 @@ DEVICES = textwrap.dedent("""
 """)
 
 
+@pytest.mark.slow  # the constraint that is made of it is tested on four devices by default
 def test_on_four_devices():
     """Exact: `jax.shard_map` with and without its check and `jax.pmap`, values and gradients; no device waits."""
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}

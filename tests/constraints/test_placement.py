@@ -12,6 +12,7 @@ import sys
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -49,9 +50,10 @@ def finish(process):
 
 
 def check(found):
-    single = found.pop("single")
+    singles = {name: found.pop(name) for name in list(found) if name.endswith("single")}
     assert found
     for name, numbers in found.items():
+        single = singles[f"{name.split(':')[0]}:single" if ":" in name else "single"]
         assert numbers["score"] == pytest.approx(single["score"], rel=1e-10), name
         assert numbers["gradient"] == pytest.approx(single["gradient"], rel=1e-9), name
         if "iterations" in numbers:
@@ -60,15 +62,24 @@ def check(found):
             assert numbers["in_loops"] > 0  # so that the count below means something
         else:
             assert numbers["in_loops"] == 0, name
-    # Experts that stop after different numbers of steps, or independence would not be seen.
-    assert len(set(np.ravel(single["iterations"]))) > 2
+    # Solves that stop after different numbers of steps, or independence would not be seen.
+    for single in singles.values():
+        assert len(set(np.ravel(single["iterations"]))) > 1
 
 
 def test_experts_on_four_devices():
-    check(finish(start("single,shard_map-experts", 4)))
+    check(finish(start("single,shard_map-experts,pmap-batch,coupled:single,coupled:shard_map-batch", 4)))
 
 
-@pytest.mark.parametrize("read", ["value", "weights", "residual", "loss"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        "value",
+        pytest.param("weights", marks=pytest.mark.slow),
+        pytest.param("residual", marks=pytest.mark.slow),
+        pytest.param("loss", marks=pytest.mark.slow),
+    ],
+)
 def test_an_unconverged_solve_is_an_error_whatever_is_read(read):
     """One step is not enough; under `jit` a check on what is not used would be dropped."""
     domain = periodic()
@@ -81,9 +92,19 @@ def test_an_unconverged_solve_is_an_error_whatever_is_read(read):
 
 @pytest.mark.slow
 def test_every_road_and_mesh_on_four_devices():
-    found = finish(start("single,shard_map,pmap,compiler", 4))
+    roads = [
+        f"{road}-{shape}" for road in ("shard_map", "compiler") for shape in ("experts", "batch", "both")
+    ]
+    found = finish(start(",".join(["single", *roads, "pmap-experts", "pmap-batch"]), 4))
     assert len(found) == 9
     check(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["hard", "coupled", "overlapping"])
+def test_layers_of_one_solve_on_four_devices(layer):
+    roads = [f"{layer}:{road}" for road in ("single", "shard_map-batch", "pmap-batch")]
+    check(finish(start(",".join(roads), 4)))
 
 
 @pytest.mark.slow
@@ -92,13 +113,12 @@ def test_two_processes_with_two_devices_each():
     with socket.socket() as free:
         free.bind(("localhost", 0))
         where = f"localhost:{free.getsockname()[1]}"
-    both = [
-        start("shard_map-experts,shard_map-batch,shard_map-both", 2, where, str(i), "2") for i in range(2)
-    ]
+    roads = "shard_map-experts,shard_map-batch,shard_map-both,coupled:shard_map-batch"
+    both = [start(roads, 2, where, str(i), "2") for i in range(2)]
     found = [finish(process) for process in both]
     assert found[0] == found[1]
-    alone = finish(start("single", 1))
-    assert len(found[0]) == 3
+    alone = finish(start("single,coupled:single", 1))
+    assert len(found[0]) == 4
     check(found[0] | alone)
 
 
@@ -123,6 +143,7 @@ class _Mesh:
         (lambda: OnDevices(_layer(Coupled()), _Mesh(1, 4)), "Coupled experts are one solve"),
         (lambda: OnDevices(_layer(Coupled()).constraint, _Mesh(1, 2)), "One constraint is one solve"),
         (lambda: OnDevices(_layer(Independent()), _Mesh(1, 3)), "4 experts do not divide over expert=3"),
+        (lambda: OnDevices(_layer(Coupled()), _Mesh(1, 1))(jnp.sin), "cuts a batch of starts, one array"),
         (
             lambda: OnDevices(_layer(Coupled()), _Mesh(3, 1))(make_start(periodic())[None]),
             "batch of 1 starts does not divide",

@@ -2,16 +2,13 @@
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
 from sciml.experiments.runs import read_config, read_table, write_config
-from sciml.experiments.triangle_steps import FixedTriangles, Window, roll_wake
-from sciml.experiments.wake_data import Reynolds, Wake
+from sciml.experiments.wake_data import Reynolds
 
 slow = pytest.mark.slow
 METHODS = ["moving", "identity", "mean-adapted", "published", "published-identity", "gnn", "gnn-big"]

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sciml.data import evolve
 from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
+from sciml.experiments.moving_samples import add_images
 from sciml.experiments.moving_steps import GridStepper, continue_series, roll_beside
 from sciml.experiments.runs import read_table, write_config
 from sciml.pdes import Box, Grid
@@ -138,3 +140,27 @@ def test_a_run_that_was_not_trained_is_refused(runs, tmp_path):
     folder.mkdir()
     with pytest.raises(ValueError, match=r"holds no trained model yet"):
         experiment.evaluate(folder, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("burgers2d-mmpde", {}),
+        pytest.param("front-mmpde", {}, marks=slow),
+        pytest.param("front-mmpde", {"family": "allen-cahn"}, marks=slow),
+        pytest.param("gray-scott-mmpde", {"horizon": 60.0}, marks=slow),
+    ],
+)
+def test_images_of_solutions_are_solutions(name, settings):
+    """Exact: the law carries the image of a start to the image of where it carries the start."""
+    experiment = dataclasses.replace(find_experiment(name).sized("smoke"), **settings)
+    problem = experiment.problem()
+    start = problem.initial(problem.calculus.grid, key=jax.random.key(0))
+    starts = add_images(np.asarray(start)[None, None], experiment.reflection)[:, 0]
+    times = jnp.asarray(problem.times[:3])
+    step = jax.jit(jax.vmap(lambda u: evolve(problem.law, problem.calculus, u, times)[0]))
+    found = np.asarray(step(jnp.asarray(starts)))
+    assert np.max(np.abs(found[0, -1] - found[0, 0])) > 1e-3
+    wanted = add_images(found[:1], experiment.reflection)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.max(np.abs(found[1] - found[0])) > 1e-3

@@ -155,7 +155,10 @@ def test_area_is_conserved_and_a_mirrored_density_has_the_mirrored_mesh(drawn):
     np.testing.assert_allclose(here.mesh.vertices, mirrored, atol=1e-9)
 
 
-@pytest.mark.parametrize("mover", [MongeAmpere(), ParabolicRelaxation(), CellExactMongeAmpere()])
+@pytest.mark.parametrize(
+    "mover",
+    [MongeAmpere(), ParabolicRelaxation(), pytest.param(CellExactMongeAmpere(), marks=pytest.mark.slow)],
+)
 def test_a_uniform_density_leaves_the_mesh_alone(mover):
     """Property: without a single step."""
     moved = mover.move(ring((0.0, 40.0, 0.25)), COARSE)

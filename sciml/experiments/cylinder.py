@@ -113,7 +113,7 @@ class CylinderMoving(AbstractMovingExperiment):
     """Steps that are judged in a row."""
     networks: TriangleNetworks = TriangleNetworks()
     """Sizes of the networks."""
-    optimization: Steps = Steps(steps=800)
+    optimization: Steps = Steps(steps=800, learning_rate=8e-4)
     """How to train."""
 
     @classmethod

@@ -28,6 +28,15 @@ from . import plots, report
 from .autoregressive import AbstractSurrogateExperiment
 from .base import Curve, Scatter, fingerprint
 from .moving_losses import BranchLoss, FixedLoss, MovingLoss, Unmoved
+from .moving_movers import (
+    DrivenLoss,
+    DrivenSolver,
+    MoverKind,
+    build_mover,
+    load_mover,
+    make_mover_samples,
+    train_mover,
+)
 from .moving_networks import BRANCHES, build_model, measure_scales
 from .moving_samples import add_images, sample_branches, sample_fixed, sample_moving
 from .moving_steps import (
@@ -64,6 +73,8 @@ class Steps:
     """Whether to train on mirror images, too, where the law has them."""
     round_trips: float = 0.1
     """The share of steps that train the interpolations of the published form first."""
+    mover_steps: int = 1500
+    """Steps that train a neural mover before."""
 
 
 class AbstractMovingExperiment(AbstractSurrogateExperiment):
@@ -79,6 +90,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     curve: ClassVar[Curve] = Curve(
         "rollout.csv", "step", "error", "step", "relative error against the fine truth", logarithmic=True
     )
+    mover: ClassVar[MoverKind] = "classical"
+    mover_run: ClassVar[str] = ""
     # What the solution is multiplied by where space is turned by 180 degrees, for laws that allow it and to swap axes.
     reflection: ClassVar[float | None] = None
     scatters: ClassVar[tuple[Scatter, ...]] = (
@@ -93,7 +106,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     @property
     def label(self):
         """The method and its nodes per axis."""
-        return f"{self.method}-{self.nodes}"
+        moved = "" if self.mover == "classical" else f"-{self.mover}"
+        return f"{self.method}{moved}-{self.nodes}"
 
     @property
     def fine(self) -> Grid:
@@ -112,8 +126,20 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         return Grid(fine.box, (self.nodes,) * fine.dimensions)
 
     def follower(self) -> Follower:
-        """What moves the mesh."""
+        """What moves the mesh; a neural mover that was trained takes the place of its own."""
         return Follower(self.grid)
+
+    def __post_init__(self):
+        if self.mover != "classical" and self.method != "published":
+            raise ValueError(
+                f"mover={self.mover} is for method=published, whose second branch a network may move; got "
+                f"method={self.method}. Write --mover classical, or --method published."
+            )
+        if self.mover == "classical" and self.mover_run:
+            raise ValueError(
+                f"mover_run={self.mover_run} names a neural mover, but mover is classical. Write --mover neural to "
+                "have it frozen, or --mover joint to train it along."
+            )
 
     def network(self):
         """The method's model with its initial weights and no scales, a module; `None` for a method without."""
@@ -129,14 +155,14 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         if self.method in UNTRAINED:
             write_table(folder / "summary.csv", [{"metric": "training_seconds", "value": 0.0}])
             return
-        parts = self._load(folder, data, progress)
-        if self.optimization.images and self.reflection is not None:
-            values = add_images(parts["train"].values, self.reflection)
-            parts |= {"train": dataclasses.replace(parts["train"], values=values, seeds=None)}
+        parts = self._add_images(self._load(folder, data, progress))
         samples = {part: self._sample(folder, part, parts) for part in ("train", "validation")}
         model = self._build(samples["train"]["u"], samples["train"].get("ahead"))
         prepared = time.perf_counter() - began
         seconds = 0.0
+        if self.mover != "classical":
+            model = DrivenSolver(model, self._prepare_mover(folder, samples, resume, progress))
+            prepared = time.perf_counter() - began
         if self.method in BRANCHES:
             first = self._fit(model, samples, folder / "round_trip", resume, progress, pretrain=True)
             model, seconds = first.best, first.stats.run_seconds
@@ -266,11 +292,16 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
                 f"{folder} holds no trained model yet (best.eqx). Go on with: sciml train {self.name} --resume {folder}"
             )
         coarse = sample_fixed(parts["train"].values[:1], fine, grid)["u"]
-        model = training.load_model(file, self._build(coarse))
+        model, follower = self._build(coarse), self.follower()
+        if self.mover != "classical":
+            model = DrivenSolver(model, self._build_mover(parts))
+        model = training.load_model(file, model)
+        if self.mover != "classical":
+            model, follower = model.solver, Follower(grid, monitor=follower.monitor, mover=model.mover)
         if self.method == "moving":
-            return MovingStepper(model, self.follower(), fine)
+            return MovingStepper(model, follower, fine)
         if self.method in BRANCHES or self.method.startswith("gnn"):
-            return BranchStepper(model, self.follower() if self.method == "published" else None, grid, fine)
+            return BranchStepper(model, follower if self.method == "published" else None, grid, fine)
         step = Unmoved(model, grid) if isinstance(model, MovingStep) else model
         return GridStepper(step, grid, fine, fourier)
 
@@ -295,7 +326,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         """The samples of a method, cached beside the data."""
         values = parts[part].values
         kind = "moving" if self.method == "moving" else "branch" if self.method == "published" else "fixed"
-        if kind == "fixed":
+        if kind == "fixed" or self.mover != "classical":
             return sample_fixed(values, self.fine, self.grid)
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in (*self.data_fields(), "nodes")}
         fixed["images"] = self.optimization.images
@@ -337,9 +368,48 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             validate=lambda candidate: sum(measure(candidate, batch) for batch in held) / len(held),
             validate_every=max(1, steps // 10),
             clip=settings.clip,
+            trainable=self._choose_trainable(model, pretrain),
             folder=folder,
             resume=resume,
             configuration=dataclasses.asdict(self),
+            progress=progress,
+        )
+
+    def _add_images(self, parts):
+        """The parts, with mirror images of the training set where these are asked for."""
+        if not self.optimization.images or self.reflection is None:
+            return parts
+        values = add_images(parts["train"].values, self.reflection)
+        return parts | {"train": dataclasses.replace(parts["train"], values=values, seeds=None)}
+
+    def _build_mover(self, parts):
+        """A neural mover like the one that was trained, to be read into."""
+        if self.mover_run:
+            return load_mover(pathlib.Path(self.mover_run), self)
+        parts, follower = self._add_images(parts), self.follower()
+        solutions = {
+            name: sample_fixed(parts[name].values, self.fine, self.grid)["u"]
+            for name in ("train", "validation")
+        }
+        return build_mover(follower, make_mover_samples(follower, solutions), seed=self.seed)
+
+    def _choose_trainable(self, model: eqx.Module, pretrain: bool):
+        if self.mover == "classical":
+            return eqx.is_inexact_array
+        return model.trainable(self.mover == "joint" and not pretrain)
+
+    def _prepare_mover(self, folder: pathlib.Path, samples, resume: bool, progress: bool):
+        """A neural mover: read from its run, or trained on the samples."""
+        if self.mover_run:
+            return load_mover(pathlib.Path(self.mover_run), self)
+        solutions = {name: part["u"] for name, part in samples.items()}
+        return train_mover(
+            self.follower(),
+            make_mover_samples(self.follower(), solutions),
+            seed=self.seed,
+            steps=self.optimization.mover_steps,
+            folder=folder / "mover",
+            resume=resume and (folder / "mover" / "fit.json").is_file(),
             progress=progress,
         )
 
@@ -353,6 +423,9 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         if self.method in BRANCHES or self.method.startswith("gnn"):
             unroll = 0 if pretrain else settings.unroll
             size, change = measure_scales(samples["u"])[:2]
+            if self.mover != "classical":
+                joint = self.mover == "joint"
+                return DrivenLoss(self.follower(), settings.noise, unroll, size, change, joint)
             return BranchLoss(grid, settings.noise, unroll, size, change)
         return FixedLoss(grid, settings.noise, settings.unroll)
 

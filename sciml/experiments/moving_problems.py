@@ -17,6 +17,7 @@ from ..pdes import (
     Spots,
 )
 from .moving import AbstractMovingExperiment, Steps
+from .moving_movers import MoverKind
 from .moving_networks import Method, Networks
 from .problem import Problem
 from .settings import Split
@@ -31,7 +32,7 @@ _SMOKE = {
     "split": TINY,
     "rollout": 4,
     "networks": Networks(width=4, levels=1, graph_width=4, graph_depth=1),
-    "optimization": Steps(steps=4, batch_size=2),
+    "optimization": Steps(steps=4, batch_size=2, mover_steps=4),
 }
 _PAPER = {
     "split": PAPER,
@@ -54,6 +55,10 @@ class Burgers2DMoving(AbstractMovingExperiment):
     """Of the initial weights and the order of the batches."""
     method: Method = "moving"
     """`moving` keeps the solution on nodes that follow it, `identity` is its control; `published` is MM-PDE."""
+    mover: MoverKind = "classical"
+    """What moves the nodes of the published form: a data-free mover, too, frozen (`neural`) or trained along."""
+    mover_run: str = ""
+    """A run of `burgers2d-mover` to take that mover from; without one it is trained on the solver's own solutions."""
     nodes: int = 48
     """Nodes per axis."""
     points: int = 192
@@ -108,6 +113,10 @@ class FrontMoving(AbstractMovingExperiment):
     """Of the initial weights and the order of the batches."""
     method: Method = "moving"
     """`moving` keeps the solution on nodes that follow it, `identity` is its control; `published` is MM-PDE."""
+    mover: MoverKind = "classical"
+    """What moves the nodes of the published form: a data-free mover, too, frozen (`neural`) or trained along."""
+    mover_run: str = ""
+    """A run of `burgers2d-mover` to take that mover from; without one it is trained on the solver's own solutions."""
     nodes: int = 48
     """Nodes per axis."""
     points: int = 192
@@ -180,6 +189,10 @@ class GrayScottMoving(AbstractMovingExperiment):
     """Of the initial weights and the order of the batches."""
     method: Method = "moving"
     """`moving` keeps the solution on nodes that follow it, `identity` is its control; `published` is MM-PDE."""
+    mover: MoverKind = "classical"
+    """What moves the nodes of the published form: a data-free mover, too, frozen (`neural`) or trained along."""
+    mover_run: str = ""
+    """A run of `burgers2d-mover` to take that mover from; without one it is trained on the solver's own solutions."""
     nodes: int = 48
     """Nodes per axis."""
     points: int = 192

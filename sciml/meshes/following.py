@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..pdes import Grid
+from .data_free import DataFreeMover
 from .lattice import VertexLattice
 from .monge_ampere import MongeAmpere
 from .monitors import AbstractMonitor, HessianMonitor
@@ -40,14 +41,14 @@ class Follower(eqx.Module):
     - `grid`: the grid whose vertices are moved.
     - `refinement`: the solution is looked at on a grid so many times finer, for features narrower than a cell.
     - `monitor`: makes a density of it; by default `HessianMonitor`, smoothed over one cell of `grid`.
-    - `mover`: a mover that can start from a potential.
+    - `mover`: a mover that can start from a potential, or a `DataFreeMover` that looks at densities.
 
     **Raises:** `ValueError` for a refinement that is not a positive whole number.
     """
 
     grid: Grid
     monitor: AbstractMonitor
-    mover: MongeAmpere
+    mover: MongeAmpere | DataFreeMover
     refinement: int = eqx.field(static=True)
 
     def __init__(
@@ -56,7 +57,7 @@ class Follower(eqx.Module):
         *,
         refinement: int = 2,
         monitor: AbstractMonitor | None = None,
-        mover: MongeAmpere | None = None,
+        mover: MongeAmpere | DataFreeMover | None = None,
     ):
         if isinstance(refinement, bool) or not isinstance(refinement, int) or refinement < 1:
             raise ValueError(f"Follower.refinement is a whole number, 1 or more; got {refinement!r}.")

@@ -295,7 +295,7 @@ def roll_wake(stepper: AbstractTriangleStepper, frames: Wake, size: Float[Array,
         found = _measure(values, mesh, frames.values[k], stepper.window, size)
         rows.append([*map(float, found), bool(valid)])
         if not rows[-1][0] <= LOST:
-            lost = [np.inf, rows[-1][1], np.inf, True]
+            lost = [np.inf, rows[-1][1], np.nan, True]
             rows[-1:] = [lost] * (count - k)
             break
     errors, floors, node_errors, valid = (np.array(column) for column in zip(*rows, strict=True))

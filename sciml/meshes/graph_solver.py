@@ -16,9 +16,11 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .. import nn
+from ..nn._checks import spread
 from ..nn.neighbors import Periods
 
 
@@ -187,8 +189,12 @@ class MovingMeshSolver(eqx.Module):
 
         **Returns:** the plan.
 
-        **Raises:** `ValueError` for a wrong shape, or fewer nodes than neighbors.
+        **Raises:** `ValueError` for a wrong shape, or fewer nodes than neighbors; outside of `jit`, where positions are
+        known, also for two nodes at one place, nodes that are not finite, and moved nodes outside of the domain.
         """
+        check_places("MovingMeshSolver", nodes, self.fixed.periods)
+        check_places("MovingMeshSolver: the moved mesh", moved, self.fixed.periods)
+        _check_inside(nodes, moved, self.fixed)
         return SolverPlan(
             self.fixed.find(nodes),
             self.moved.find(moved),
@@ -218,6 +224,63 @@ class MovingMeshSolver(eqx.Module):
         return self.scatter(self.gather(u, nodes, moved, plan.gather), moved, nodes, plan.scatter) + self.cut(
             u
         )
+
+
+def check_places(owner: str, nodes: Float[Array, "node dim"], periods: Periods) -> None:
+    """Refuse nodes that are nowhere, or two at one place, if positions are known.
+
+    **Arguments:**
+
+    - `owner`: the name of what was called.
+    - `nodes`: positions `(node, dim)`.
+    - `periods`: as for `nearest_neighbors`.
+
+    **Raises:** `ValueError` with the nodes and their place.
+    """
+    if isinstance(nodes, jax.core.Tracer) or jnp.ndim(nodes) != 2:
+        return
+    places = np.array(nodes)
+    lost = np.flatnonzero(~np.isfinite(places).all(axis=1))
+    if len(lost):
+        raise ValueError(
+            f"{owner} got {len(lost)} node(s) that are not finite; node {lost[0]} is at {places[lost[0]].tolist()}. A "
+            "rollout that blew up moves nodes so: stop it before, or keep the mesh of the step before."
+        )
+    sides = spread(owner, "periods", periods, places.shape[1])
+    for axis, side in enumerate(sides):
+        if side is not None:
+            places[:, axis] %= side
+    # To a millionth of the domain: rounding may part nodes that were meant to be one.
+    places = np.round(places / (1e-6 * max(np.ptp(places), 1e-12)))
+    _, index, counts = np.unique(places, axis=0, return_inverse=True, return_counts=True)
+    twice = np.flatnonzero(counts > 1)
+    if len(twice):
+        pair = np.flatnonzero(index.reshape(-1) == twice[0])[:2]
+        raise ValueError(
+            f"{owner} got nodes {pair[0]} and {pair[1]} at one place, {np.asarray(nodes)[pair[0]].tolist()}, and "
+            f"{len(twice)} such place(s) in all; weights of nodes at one place are not defined. Leave one of them out: "
+            "along a periodic axis the end is the start."
+        )
+
+
+def _check_inside(nodes: Array, moved: Array, step: GraphStep) -> None:
+    """Refuse moved nodes that are farther outside of the others than these are apart."""
+    if any(isinstance(x, jax.core.Tracer) for x in (nodes, moved)) or nodes.shape[1] != moved.shape[1]:
+        return
+    sides = spread("MovingMeshSolver", "periods", step.periods, nodes.shape[1])
+    for axis, side in enumerate(sides):
+        if side is not None:
+            continue
+        low, high = float(jnp.min(nodes[:, axis])), float(jnp.max(nodes[:, axis]))
+        along = np.asarray(moved[:, axis])
+        away = np.maximum(low - along, along - high)
+        if not away.max() <= step.spacing:
+            worst = int(np.argmax(away))
+            raise ValueError(
+                f"MovingMeshSolver got {int(np.sum(away > step.spacing))} moved node(s) outside of the domain; the "
+                f"worst, node {worst}, is at {np.asarray(moved[worst]).tolist()}, where axis {axis} goes from {low:g} "
+                f"to {high:g}. Use a mover that keeps walls, such as MongeAmpere(), or give the period of the axis."
+            )
 
 
 def check_nodes(owner: str, u: Float[Array, "channel node"], nodes: Float[Array, "node dim"]) -> None:

@@ -51,3 +51,49 @@ def test_runs_are_compared_in_pictures_and_a_film(runs, tmp_path):
     table = compare([runs / "moving-300", runs / "identity-300"], tmp_path)
     assert "identity-300" in table
     assert (tmp_path / "film.gif").stat().st_size > 1000
+
+
+class _Grow:
+    """A step that multiplies by a thousand."""
+
+    def __call__(self, u):
+        return 1e3 * u
+
+
+@pytest.mark.usefixtures("float32")
+def test_a_rollout_that_blows_up_stops_says_where_and_keeps_what_it_has(runs, capsys, monkeypatch):
+    experiment = dataclasses.replace(find_experiment("cylinder-mmpde").sized("smoke"), method="persistence")
+    folder = runs / "blown-up"
+    folder.mkdir()
+    experiment.train(folder, progress=False)
+    monkeypatch.setattr("sciml.experiments.cylinder._Stay", _Grow)
+    experiment.evaluate(folder, progress=False)
+    assert "blew up, the first at step 1" in capsys.readouterr().out
+    numbers = {row["metric"]: float(row["value"]) for row in read_table(folder / "metrics.csv")}
+    assert numbers["blown_up"] > 0
+    assert numbers["last_error"] == 10
+    with np.load(folder / "film.npz") as film:
+        assert 1 <= len(film["found"]) < experiment.frames
+        assert np.all(np.isfinite(film["nodes"]))
+
+
+MISTAKES = {
+    "tested where it was trained": (lambda: Reynolds(test=(100.0,)), "Reynolds.test has 100"),
+    "chosen where it was trained": (lambda: Reynolds(validation=(80.0,)), "Reynolds.validation has 80"),
+    "no test": (lambda: Reynolds(test=()), "Reynolds.test needs at least one number"),
+}
+
+
+@pytest.mark.parametrize("name", list(MISTAKES))
+def test_mistakes_are_explained(name):
+    call, message = MISTAKES[name]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.usefixtures("float32")
+def test_wakes_of_another_experiment_are_refused(runs):
+    experiment = dataclasses.replace(find_experiment("cylinder-mmpde").sized("smoke"), method="persistence")
+    (data,) = (runs / "data").glob("cylinder-mmpde-??????????.npz")
+    with pytest.raises(ValueError, match=r"holds wakes with frames 7; the experiment has 9"):
+        dataclasses.replace(experiment, frames=9)._load(runs / "x", data, False)

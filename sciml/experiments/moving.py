@@ -37,7 +37,7 @@ from .moving_movers import (
     make_mover_samples,
     train_mover,
 )
-from .moving_networks import BRANCHES, build_model, measure_scales
+from .moving_networks import BRANCHES, NEAR, build_model, measure_scales
 from .moving_samples import add_images, sample_branches, sample_fixed, sample_moving
 from .moving_steps import (
     AbstractStepper,
@@ -45,6 +45,7 @@ from .moving_steps import (
     GridStepper,
     MovingStepper,
     Rollout,
+    list_nodes,
     record,
     roll_beside,
 )
@@ -330,11 +331,16 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             return sample_fixed(values, self.fine, self.grid)
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in (*self.data_fields(), "nodes")}
         fixed["images"] = self.optimization.images
+        if kind == "branch":
+            fixed["near"] = (self.networks.neighbors, NEAR)
         cache = folder.parent / "data" / f"{self.name}-{kind}-{part}-{fingerprint(fixed)}.npz"
         if not cache.is_file():
             cache.parent.mkdir(parents=True, exist_ok=True)
-            make = sample_moving if kind == "moving" else sample_branches
-            found = make(values, self.fine, self.follower())
+            if kind == "moving":
+                found = sample_moving(values, self.fine, self.follower())
+            else:
+                sizes = self.networks.neighbors, NEAR
+                found = sample_branches(values, self.fine, self.follower(), *sizes)
             partial = cache.with_suffix(".partial.npz")
             np.savez(partial, **found)
             partial.replace(cache)
@@ -426,7 +432,9 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             if self.mover != "classical":
                 joint = self.mover == "joint"
                 return DrivenLoss(self.follower(), settings.noise, unroll, size, change, joint)
-            return BranchLoss(grid, settings.noise, unroll, size, change)
+            nodes, model = list_nodes(grid), self._build(samples["u"][:1])
+            plan = eqx.filter_jit(model.plan)(nodes, nodes)
+            return BranchLoss(grid, settings.noise, unroll, size, change, plan)
         return FixedLoss(grid, settings.noise, settings.unroll)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..meshes import MovingMeshSolver, MovingStep, PlannedTransfer, StructuredMesh, uniform_mesh
+from ..meshes import MovingMeshSolver, MovingStep, PlannedTransfer, SolverPlan, StructuredMesh, uniform_mesh
 from ..pdes import Grid
 from .moving_steps import list_nodes
 from .surrogate import Surrogate
@@ -103,6 +103,7 @@ class BranchLoss(eqx.Module):
     - `noise`: over the size of the solution.
     - `unroll`: how many steps; 0 for the round trip.
     - `size`, `change`: those of the solution and of its change, `(channel,)`.
+    - `plan`: who is near whom where no node moves.
     """
 
     grid: Grid
@@ -110,6 +111,7 @@ class BranchLoss(eqx.Module):
     unroll: int = eqx.field(static=True)
     size: Float[Array, " channel"]
     change: Float[Array, " channel"]
+    plan: SolverPlan
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
@@ -130,15 +132,23 @@ class BranchLoss(eqx.Module):
         shape = window["u"].shape[1:]
         meshes = [StructuredMesh(self.grid, vertices) for vertices in window.get("moved", ())]
         moved = [list_nodes(mesh) for mesh in meshes] or [nodes] * len(window["u"])
+        plans = [self._plan(window, k) for k in range(max(1, self.unroll))]
         u = disturb(self.noise, window["u"][0], self.size, key).reshape(shape[0], -1)
         if self.unroll == 0:
-            found = model.round_trip(u, nodes, moved[0])
+            found = model.round_trip(u, nodes, moved[0], plans[0])
             return compare(found.reshape(shape), window["u"][0], self.change)
         losses = []
         for k in range(self.unroll):
-            u = model(u, nodes, moved[k])
+            u = model(u, nodes, moved[k], plans[k])
             losses.append(compare(u.reshape(shape), window["u"][k + 1], self.change))
         return sum(losses) / len(losses)
+
+    def _plan(self, window: Window, k: int) -> SolverPlan:
+        """Who is near whom at a time: known before, as the meshes are."""
+        if "moved" not in window:
+            return self.plan
+        found = (window[name][k].astype(int) for name in ("heard", "gather", "scatter"))
+        return SolverPlan(self.plan.fixed, *found)
 
 
 class Unmoved(eqx.Module):

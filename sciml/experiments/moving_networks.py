@@ -29,6 +29,7 @@ Method = Literal[
 ]
 ON_GRIDS = ("cnn", "unet", "fno")
 BRANCHES = ("published", "published-identity")
+NEAR = 12  # nodes that an interpolated value of the published form is made of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _build_graphs(method: Method, sizes: Networks, grid: Grid, channels: int, ke
         )
 
     def interpolation(key):
-        return nn.RelativeInterpolation(dims, neighbors=12, width=16, periods=periods, key=key)
+        return nn.RelativeInterpolation(dims, neighbors=NEAR, width=16, periods=periods, key=key)
 
     both = MovingMeshSolver(
         build_branch(sizes.graph_width, keys[0]),

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from .._optional import require
 from ..meshes import Cubic, Follower, StructuredMesh, interpolate, plan_transfer
 from ..pdes import Grid
+from .moving_steps import list_nodes
 
 
 def add_images(
@@ -93,17 +95,22 @@ def sample_fixed(
 
 
 def sample_branches(
-    values: Float[np.ndarray, "trajectory time channel *fine"], fine: Grid, follower: Follower
+    values: Float[np.ndarray, "trajectory time channel *fine"],
+    fine: Grid,
+    follower: Follower,
+    neighbors: int,
+    near: int,
 ) -> dict[str, np.ndarray]:
-    """The truth on a fixed grid, and the mesh that follows what this grid shows of the solution.
+    """The truth on a fixed grid, the mesh that follows what this grid shows of the solution, and who is near whom.
 
     **Arguments:**
 
     - `values`: the truth `(trajectory, time, channel, *fine)`.
     - `fine`: its grid.
     - `follower`: moves the meshes.
+    - `neighbors`, `near`: as for `plan_meshes`.
 
-    **Returns:** arrays `(trajectory, time, ...)`: `u`, and the vertices `moved`.
+    **Returns:** arrays `(trajectory, time, ...)`: `u`, the vertices `moved`, and those of `plan_meshes`.
     """
     grid = follower.grid
 
@@ -111,8 +118,56 @@ def sample_branches(
     def follow(coarse):
         return follower.follow(jax.vmap(lambda u: follower.look(u, grid))(coarse)).vertices
 
-    u = sample_fixed(values, fine, grid)["u"]
-    return {"u": u, "moved": np.stack([np.asarray(follow(jnp.asarray(coarse))) for coarse in u])}
+    nodes, locate = list_nodes(grid), jax.jit(lambda v: list_nodes(StructuredMesh(grid, v)))
+    u, found = sample_fixed(values, fine, grid)["u"], []
+    for coarse in u:
+        vertices = follow(jnp.asarray(coarse))
+        plans = [plan_meshes(nodes, locate(v), grid, neighbors, near) for v in vertices]
+        found.append(
+            {"moved": vertices, **{name: np.stack([plan[name] for plan in plans]) for name in plans[0]}}
+        )
+    return {"u": u, **_gather(found)}
+
+
+def plan_meshes(
+    nodes: Float[np.ndarray, "node dim"],
+    moved: Float[np.ndarray, "node dim"],
+    grid: Grid,
+    neighbors: int,
+    near: int,
+) -> dict[str, np.ndarray]:
+    """Who is near whom on a moved mesh and between the meshes, by a tree: what `MovingMeshSolver.plan` finds, but once.
+
+    **Arguments:**
+
+    - `nodes`, `moved`: of both meshes, as `list_nodes` gives them, `(node, dim)`.
+    - `grid`: for its box.
+    - `neighbors`: how many nodes a node hears from.
+    - `near`: of how many an interpolated value is made.
+
+    **Returns:** indices in 16 bits where they fit: `heard` `(node, neighbors)`, `gather` and `scatter` `(node, near)`.
+
+    **Raises:** `ImportError` without scipy.
+    """
+    tree = require("scipy.spatial", extra="meshes").cKDTree
+    box = grid.box
+    lengths = np.array(box.lengths)
+    sides = np.where(box.periodic, lengths, 0)
+
+    def place(points):
+        points = np.asarray(points, float) - np.array(box.lower)
+        wrapped = points % lengths
+        return np.where(box.periodic, np.where(wrapped < lengths, wrapped, 0), points)
+
+    fixed, other = place(nodes), place(moved)
+    there, here = tree(fixed, boxsize=sides), tree(other, boxsize=sides)
+    found = {
+        "heard": here.query(other, neighbors + 1)[1][:, 1:],
+        "gather": there.query(other, near)[1],
+        "scatter": here.query(fixed, near)[1],
+    }
+    kind = np.int16 if len(fixed) <= np.iinfo(np.int16).max else np.int32
+    return {name: indices.astype(kind) for name, indices in found.items()}
 
 
 def _gather(found):

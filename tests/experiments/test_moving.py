@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sciml import nn
 from sciml.data import evolve
 from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
-from sciml.experiments.moving_samples import add_images
-from sciml.experiments.moving_steps import GridStepper, continue_series, roll_beside
+from sciml.experiments.moving_samples import add_images, plan_meshes
+from sciml.experiments.moving_steps import GridStepper, continue_series, list_nodes, roll_beside
 from sciml.experiments.runs import read_table, write_config
-from sciml.pdes import Box, Grid
+from sciml.pdes import Box, Grid, Neumann, Periodic
 
 slow = pytest.mark.slow
 METHODS = [
@@ -164,3 +165,20 @@ def test_images_of_solutions_are_solutions(name, settings):
     wanted = add_images(found[:1], experiment.reflection)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert np.max(np.abs(found[1] - found[0])) > 1e-3
+
+
+def test_a_plan_by_a_tree_is_that_of_the_search():
+    """Property: the same nodes, in whatever order, on a periodic axis and one with walls."""
+    box = Box((0.0, 0.0), (1.0, 1.0), (Periodic(), Neumann(0.0)))
+    grid = Grid(box, (8, 8))
+    nodes = list_nodes(grid) + 0.02 * jax.random.normal(jax.random.key(0), (64, 2))
+    moved = nodes + 0.05 * jnp.sin(2 * jnp.pi * nodes)
+    periods = (1.0, None)
+    found = plan_meshes(nodes, moved, grid, 5, 7)
+    expected = {
+        "heard": nn.nearest_neighbors(moved, 5, periods=periods),
+        "gather": nn.nearest_points(moved, nodes, 7, periods=periods),
+        "scatter": nn.nearest_points(nodes, moved, 7, periods=periods),
+    }
+    for name, indices in expected.items():
+        np.testing.assert_array_equal(np.sort(found[name], axis=1), np.sort(indices, axis=1), err_msg=name)

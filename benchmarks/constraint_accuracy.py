@@ -13,7 +13,7 @@ BEST = "experts-coupled"
 TUNED = {
     "soft": {"penalty": 1.0, "learning_rate": 3e-2},
     "hard": {"penalty": 0.0, "learning_rate": 1e-2},
-    "experts-coupled": {"penalty": 0.0, "learning_rate": 3e-2},
+    "experts-coupled": {"jumps": 0.3, "learning_rate": 1e-2},
     "experts": {"penalty": 0.0, "learning_rate": 1e-2},
     "soft-published": {"penalty": 0.0, "learning_rate": 3e-2},
     "supervised": {"penalty": 0.0, "learning_rate": 1e-2},

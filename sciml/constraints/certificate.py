@@ -23,8 +23,8 @@ class Certificate(eqx.Module):
       dependent and the weights mean nothing.
     - `iterations`: of each solve, `(solve,)`.
     - `converged`: whether each solve converged, a scalar.
-    - `objective`, `constant_objective`: half the sum of the squares of all rows, also of those that were held out, of
-      the answer and of a field that stays at the start, scalars.
+    - `objective`, `constant_objective`: half the sum of the squares of all rows, also of those that were held out,
+      but of jumps between boxes that were solved alone; of the answer, and of a field that stays at the start. Scalars.
     """
 
     equation_rms: Float[Array, ""]

@@ -103,7 +103,7 @@ def test_an_uneven_solve_is_optimal(coupling):
             return 0.5 * (jnp.sum(rows(weights) ** 2) + coupled * jnp.sum(jumps(weights) ** 2))
 
         slopes = [jnp.max(jnp.abs(jax.grad(objective)(field.weights, coupled))) for coupled in (0.0, 1.0)]
-        return field, objective(field.weights, 1.0), slopes
+        return field, objective(field.weights, float(isinstance(coupling, Coupled))), slopes
 
     field, objective, slopes = both(start)
     assert field.certificate.converged

@@ -62,7 +62,7 @@ class Steps:
     """Optimizer steps."""
     batch_size: int = 4
     """Windows per step."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-4
     """The largest, reached after 5 % of the steps; then it falls as a cosine."""
     clip: float = 1.0
     """The largest gradient norm."""

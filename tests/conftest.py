@@ -41,7 +41,7 @@ hypothesis.settings.load_profile("sciml")
 
 
 # Every compiled function keeps memory mapped, and the kernel allows a process only so many maps (65530 by default): one
-# that asks for more dies, as a worker did after a thousand tests.
+# that asks for more dies, as a worker did. The tests of one worker would come to hold about 90 000.
 MAPS = Path("/proc/self/maps")
 MOST_MAPS = 30_000
 

@@ -1,5 +1,6 @@
 """Message passing against a loop over edges, and its symmetries."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,10 +144,18 @@ def test_no_linear_map_per_edge_is_wider_than_the_edge_features(key):
 
 
 def test_the_program_does_not_grow_with_depth(key):
-    """Property: as many operations with 6 layers as with 2, since layers are scanned."""
+    """Property: as many operations with 6 layers as with 2, where layers are scanned one by one."""
     graph = _graph(key)
 
     def count(depth):
-        return len(jax.jit(_make(key, depth=depth).__call__).lower(*graph).as_text().splitlines())
+        network = _make(key, depth=depth, unroll=1)
+        return len(jax.jit(network.__call__).lower(*graph).as_text().splitlines())
 
     assert count(6) == count(2)
+
+
+def test_layers_laid_out_are_the_layers_scanned(key):
+    graph = _graph(key)
+    found = [eqx.filter_jit(_make(key, depth=3, unroll=unroll))(*graph) for unroll in (1, 2, 8)]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-12)

@@ -1,9 +1,7 @@
 """Constraints: diffusion-sorption by every method in about equal training time, and beyond the horizon."""
 
-import statistics
-
 from benchmarks._claims import record_claim
-from benchmarks._constraint_methods import SEEDS, record_errors, run_methods, train
+from benchmarks._constraint_methods import SEEDS, Measured, record_errors, run_methods, train
 from benchmarks._runs import join_origins
 from benchmarks._session import ROOT
 
@@ -62,7 +60,7 @@ def beyond() -> None:
     runs = [train(folder, NAME, "laptop", BEST, seed, horizon=400.0, **TUNED[BEST]) for seed in SEEDS]
     record_claim(
         claim="constraints/diffusion-sorption-error-beyond-horizon",
-        value=statistics.mean(run.numbers["error_beyond"] for run in runs),
+        value=Measured(runs, SEEDS).mean("error_beyond"),
         target="<= 0.10",
         seeds=SEEDS,
         **join_origins(runs),

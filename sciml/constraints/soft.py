@@ -1,17 +1,14 @@
 """The comparator: the same law, conditions and rows as a penalty on a network's own field, without a solve."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .answers import answer
-from .couplings import Independent
 from .hard import ConstrainedField, HardConstraint
 from .least_squares import LeastSquaresSolution
 from .levenberg_marquardt import RESULTS
 from .partitions import Partition
-from .solving import weigh_conditions
 
 
 class SoftConstraint(eqx.Module):
@@ -56,12 +53,9 @@ class SoftConstraint(eqx.Module):
                 f"{count} basis functions."
             )
         weights = jnp.ones((1, 1), system.tables.dtype)
-        matrix, data = weigh_conditions(constraint, system, scales, whole, Independent())
-        rows = jax.vmap(constraint.residual_of())(system.contract(weights[0]))
-        objective = 0.5 * (jnp.sum(rows**2) + jnp.sum((matrix[0] @ weights[0] - data[0]) ** 2))
-        unknown = jnp.full((1,), jnp.nan, weights.dtype)
+        unknown = jnp.full((1,), jnp.nan, weights.dtype)  # nothing was solved
         solution = LeastSquaresSolution(
-            weights, objective, unknown, unknown, jnp.zeros((1,), int), RESULTS.max_steps
+            weights, unknown, unknown, unknown, jnp.zeros((1,), int), RESULTS.max_steps
         )
         points = jnp.ones((1, system.tables.shape[0]), bool)
         return answer(

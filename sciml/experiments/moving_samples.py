@@ -74,7 +74,7 @@ def sample_moving(
 
         return jax.lax.map(one, jnp.arange(len(frames)))
 
-    return _gather([sample(jnp.asarray(frames)) for frames in values])
+    return stack_samples([sample(jnp.asarray(frames)) for frames in values])
 
 
 def sample_fixed(
@@ -91,7 +91,7 @@ def sample_fixed(
     **Returns:** `u`, `(trajectory, time, channel, *space)`.
     """
     sample = jax.jit(jax.vmap(lambda frame: interpolate(frame, fine, grid.coordinates, Cubic())))
-    return _gather([{"u": sample(jnp.asarray(frames))} for frames in values])
+    return stack_samples([{"u": sample(jnp.asarray(frames))} for frames in values])
 
 
 def sample_branches(
@@ -126,7 +126,7 @@ def sample_branches(
         found.append(
             {"moved": vertices, **{name: np.stack([plan[name] for plan in plans]) for name in plans[0]}}
         )
-    return {"u": u, **_gather(found)}
+    return {"u": u, **stack_samples(found)}
 
 
 def plan_meshes(
@@ -170,5 +170,13 @@ def plan_meshes(
     return {name: indices.astype(kind) for name, indices in found.items()}
 
 
-def _gather(found):
-    return jax.tree.map(lambda *parts: np.stack([np.asarray(part) for part in parts]), *found)
+def stack_samples(rows):
+    """Put samples beside one another.
+
+    **Arguments:**
+
+    - `rows`: pytrees of one structure, of arrays `(...)`.
+
+    **Returns:** a pytree of numpy arrays `(row, ...)`.
+    """
+    return jax.tree.map(lambda *parts: np.stack([np.asarray(part) for part in parts]), *rows)

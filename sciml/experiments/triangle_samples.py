@@ -16,6 +16,7 @@ from ..meshes import (
     plan_triangles,
 )
 from .moving_losses import compare, disturb
+from .moving_samples import stack_samples
 from .triangle_steps import Window, add_feature, look_at, reconstruct_on_grid
 from .wake_data import Wake
 
@@ -48,9 +49,9 @@ def sample_moving_wakes(wakes: list[Wake], follower: TriangleFollower, window: W
             u, ahead = (look_at(wake.values[i], window.spacing, points) for i in (k, after))
             plan = _plan(follower.mesh.move_to(points), places[after])
             rows.append({"u": u, "ahead": ahead, "points": points, "cell": plan.cell, "local": plan.local})
-        return _stack(rows) | {"feature": wake.feature}
+        return stack_samples(rows) | {"feature": wake.feature}
 
-    return _stack([sample(wake) for wake in wakes])
+    return stack_samples([sample(wake) for wake in wakes])
 
 
 def sample_fixed_wakes(wakes: list[Wake], mesh: TriangleMesh, window: Window) -> Samples:
@@ -67,11 +68,11 @@ def sample_fixed_wakes(wakes: list[Wake], mesh: TriangleMesh, window: Window) ->
     """
 
     def sample(wake: Wake):
-        u = _stack([look_at(values, window.spacing, mesh.points) for values in wake.values])
+        u = stack_samples([look_at(values, window.spacing, mesh.points) for values in wake.values])
         points = np.broadcast_to(np.asarray(mesh.points), (len(u), *mesh.points.shape))
         return {"u": u, "feature": wake.feature, "points": points}
 
-    return _stack([sample(wake) for wake in wakes])
+    return stack_samples([sample(wake) for wake in wakes])
 
 
 def sample_branch_wakes(
@@ -101,10 +102,10 @@ def sample_branch_wakes(
             rows.append(
                 {"moved": points, "heard": plan.moved, "gather": plan.gather, "scatter": plan.scatter}
             )
-        return _stack(rows)
+        return stack_samples(rows)
 
     found = sample_fixed_wakes(wakes, mesh, window)
-    return found | _stack([sample(frames) for frames in found["u"]])
+    return found | stack_samples([sample(frames) for frames in found["u"]])
 
 
 class MovingTriangleLoss(eqx.Module):
@@ -273,7 +274,3 @@ def _average(loss, model, batch, key):
 
 
 _plan = eqx.filter_jit(plan_triangles)
-
-
-def _stack(rows):
-    return jax.tree.map(lambda *parts: np.stack([np.asarray(part) for part in parts]), *rows)

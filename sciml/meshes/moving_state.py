@@ -42,9 +42,7 @@ class MovingStep(eqx.Module):
     offset: Float[Array, " channel"]
 
     def __check_init__(self):
-        shapes = {name: jnp.shape(getattr(self, name)) for name in ("size", "change", "offset")}
-        if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
-            raise ValueError(f"MovingStep has one size, change and offset per channel; got shapes {shapes}.")
+        check_scales(self)
 
     @staticmethod
     def count_features(channels: int, dimensions: int) -> int:
@@ -99,6 +97,22 @@ class MovingStep(eqx.Module):
         scaled = (carried - offset) / size
         seen = [(u - offset) / size, scaled, _slopes(scaled, new), _describe(old, new).astype(u.dtype)]
         return carried + change * self.network(jnp.concatenate(seen)).astype(u.dtype)
+
+
+def check_scales(step: eqx.Module) -> None:
+    """Refuse a step whose scales are not one number per channel each.
+
+    **Arguments:**
+
+    - `step`: has `size`, `change` and `offset`, `(channel,)`.
+
+    **Raises:** `ValueError` for scales of different shapes.
+    """
+    shapes = {name: jnp.shape(getattr(step, name)) for name in ("size", "change", "offset")}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        raise ValueError(
+            f"{type(step).__name__} has one size, change and offset per channel; got shapes {shapes}."
+        )
 
 
 def _slopes(values: Array, mesh: StructuredMesh) -> Array:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from .. import nn
 from ..pdes.calculus import check_values
+from .moving_state import check_scales
 from .triangle_transfer import plan_triangles
 from .triangles import TriangleMesh
 
@@ -39,11 +40,7 @@ class TriangleStep(eqx.Module):
     offset: Float[Array, " channel"]
 
     def __check_init__(self):
-        shapes = {name: jnp.shape(getattr(self, name)) for name in ("size", "change", "offset")}
-        if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
-            raise ValueError(
-                f"TriangleStep has one size, change and offset per channel; got shapes {shapes}."
-            )
+        check_scales(self)
 
     @staticmethod
     def count_features(channels: int, walls: int, features: int = 0) -> int:

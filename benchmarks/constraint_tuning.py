@@ -50,7 +50,7 @@ PROBLEMS = {
             "soft": make_grid(RATES[:2], penalty=(0.0, 1.0)),
             "hard": make_grid(RATES[:2], penalty=(0.0, 1.0)),
             "experts-coupled": make_grid(RATES[:2], penalty=(0.0, 1.0)),
-            "experts-overlapping": make_grid(RATES[:2]),  # each of its answers takes 15 s
+            "experts-overlapping": make_grid(RATES[:2]),  # each of its answers takes seconds
         },
     ),
 }

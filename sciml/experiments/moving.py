@@ -6,6 +6,8 @@ them. It is judged after reconstruction on the fine grid, over steps of its own.
 
 import abc
 import dataclasses
+import math
+import os
 import pathlib
 import statistics
 import time
@@ -22,6 +24,7 @@ from ..data import evolve
 from ..meshes import (
     Follower,
     MovingStep,
+    VolumeStep,
 )
 from ..pdes import AbstractCalculus, AbstractPDE, Grid
 from . import plots, report
@@ -37,8 +40,15 @@ from .moving_movers import (
     make_mover_samples,
     train_mover,
 )
-from .moving_networks import BRANCHES, NEAR, build_model, measure_scales
-from .moving_samples import add_images, sample_branches, sample_fixed, sample_moving
+from .moving_networks import BRANCHES, CORRECTED, NEAR, build_model, measure_scales
+from .moving_samples import (
+    add_images,
+    measure_corrections,
+    sample_ahead,
+    sample_branches,
+    sample_fixed,
+    sample_moving,
+)
 from .moving_steps import (
     AbstractStepper,
     BranchStepper,
@@ -51,7 +61,8 @@ from .moving_steps import (
 )
 from .runs import read_table, write_table
 
-UNTRAINED = ("persistence", "classical")
+MOVING = ("moving", "corrected")
+UNTRAINED = ("persistence", "classical", "classical-moving")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +106,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     mover_run: ClassVar[str] = ""
     # What the solution is multiplied by where space is turned by 180 degrees, for laws that allow it and to swap axes.
     reflection: ClassVar[float | None] = None
+    # Of the classical step from frame to frame on 48 nodes per axis: how many small ones, of how many stages.
+    small_steps: ClassVar[tuple[int, int]] = (8, 3)
     scatters: ClassVar[tuple[Scatter, ...]] = (
         Scatter("nodes", "rollout_error", "nodes per axis", "relative error, mean over the rollout"),
         Scatter("step_seconds", "rollout_error", "seconds per step", "relative error, mean over the rollout"),
@@ -130,6 +143,12 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         """What moves the mesh; a neural mover that was trained takes the place of its own."""
         return Follower(self.grid)
 
+    def prior(self) -> VolumeStep:
+        """The classical step that methods correct."""
+        problem, finer = self.problem(), max(1.0, self.nodes / 48)
+        small = (math.ceil(count * finer) for count in self.small_steps)
+        return VolumeStep(problem.law, float(problem.times[1] - problem.times[0]), *small)
+
     def __post_init__(self):
         if self.mover != "classical" and self.method != "published":
             raise ValueError(
@@ -158,7 +177,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             return
         parts = self._add_images(self._load(folder, data, progress))
         samples = {part: self._sample(folder, part, parts) for part in ("train", "validation")}
-        model = self._build(samples["train"]["u"], samples["train"].get("ahead"))
+        model = self._build_for(samples["train"])
         prepared = time.perf_counter() - began
         seconds = 0.0
         if self.mover != "classical":
@@ -282,6 +301,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         fourier = all(grid.box.periodic) and self._prefers_fourier(parts["validation"])
         if self.method == "persistence":
             return GridStepper(_stay, grid, fine, fourier)
+        if self.method == "classical-moving":
+            return MovingStepper(self.prior(), self.follower(), fine, self.prior())
         if self.method == "classical":
             times = jnp.asarray(problem.times[:2])
             calculus = eqx.tree_at(lambda c: c.grid, problem.calculus, grid)
@@ -299,8 +320,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         model = training.load_model(file, model)
         if self.mover != "classical":
             model, follower = model.solver, Follower(grid, monitor=follower.monitor, mover=model.mover)
-        if self.method == "moving":
-            return MovingStepper(model, follower, fine)
+        if self.method in MOVING:
+            return MovingStepper(model, follower, fine, self.prior() if self.method in CORRECTED else None)
         if self.method in BRANCHES or self.method.startswith("gnn"):
             return BranchStepper(model, follower if self.method == "published" else None, grid, fine)
         step = Unmoved(model, grid) if isinstance(model, MovingStep) else model
@@ -326,22 +347,27 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     def _sample(self, folder: pathlib.Path, part: str, parts) -> dict[str, np.ndarray]:
         """The samples of a method, cached beside the data."""
         values = parts[part].values
-        kind = "moving" if self.method == "moving" else "branch" if self.method == "published" else "fixed"
+        kinds = {"moving": "moving", "corrected": "ahead", "published": "branch"}
+        kind = kinds.get(self.method, "fixed")
         if kind == "fixed" or self.mover != "classical":
             return sample_fixed(values, self.fine, self.grid)
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in (*self.data_fields(), "nodes")}
         fixed["images"] = self.optimization.images
         if kind == "branch":
             fixed["near"] = (self.networks.neighbors, NEAR)
+        if kind == "ahead":
+            fixed["small_steps"] = self.small_steps
         cache = folder.parent / "data" / f"{self.name}-{kind}-{part}-{fingerprint(fixed)}.npz"
         if not cache.is_file():
             cache.parent.mkdir(parents=True, exist_ok=True)
             if kind == "moving":
                 found = sample_moving(values, self.fine, self.follower())
+            elif kind == "ahead":
+                found = sample_ahead(values, self.fine, self.follower(), self.prior())
             else:
                 sizes = self.networks.neighbors, NEAR
                 found = sample_branches(values, self.fine, self.follower(), *sizes)
-            partial = cache.with_suffix(".partial.npz")
+            partial = cache.with_suffix(f".{os.getpid()}.partial.npz")  # another run may be at it
             np.savez(partial, **found)
             partial.replace(cache)
         with np.load(cache) as stored:
@@ -419,12 +445,21 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             progress=progress,
         )
 
-    def _build(self, u: np.ndarray, ahead: np.ndarray | None = None) -> eqx.Module:
-        return build_model(self.method, self.networks, self.grid, u, ahead, seed=self.seed)
+    def _build(self, u: np.ndarray, ahead: np.ndarray | None = None, change=None) -> eqx.Module:
+        prior = self.prior() if self.method in CORRECTED else None
+        return build_model(
+            self.method, self.networks, self.grid, u, ahead, seed=self.seed, prior=prior, change=change
+        )
+
+    def _build_for(self, samples: dict[str, np.ndarray]) -> eqx.Module:
+        """The model with the scales of its samples."""
+        corrects = self.method in CORRECTED
+        change = jnp.asarray(measure_corrections(self.prior(), samples, self.grid)) if corrects else None
+        return self._build(samples["u"], samples.get("ahead"), change)
 
     def _loss(self, samples: dict[str, np.ndarray], pretrain: bool):
         settings, grid = self.optimization, self.grid
-        if self.method == "moving":
+        if self.method in MOVING:
             return MovingLoss(grid, settings.noise, settings.unroll)
         if self.method in BRANCHES or self.method.startswith("gnn"):
             unroll = 0 if pretrain else settings.unroll

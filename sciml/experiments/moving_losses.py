@@ -17,7 +17,7 @@ Window = dict[str, Float[Array, "time ..."]]
 
 
 class MovingLoss(eqx.Module):
-    """Of steps between moving meshes: onto the next mesh, and, as at the start of a rollout, onto the same one.
+    """Of steps between moving meshes: onto the next mesh, and, where meshes lag, onto the same one, as rollouts start.
 
     **Arguments:**
 
@@ -40,17 +40,20 @@ class MovingLoss(eqx.Module):
         **Arguments:**
 
         - `model`: the step.
-        - `window`: arrays of `sample_moving`, `(time, ...)`.
+        - `window`: arrays of `sample_moving` or of `sample_ahead`, `(time, ...)`.
         - `key`: of the noise.
 
         **Returns:** a scalar.
         """
         meshes = [StructuredMesh(self.grid, vertices) for vertices in window["vertices"]]
         u = disturb(self.noise, window["u"][0], model.size, key)
-        stayed = model(u, meshes[0], meshes[0], u)
-        losses = [compare(stayed, window["ahead"][0], model.change)]
+        losses = []
+        if "ahead" in window:
+            stayed = model(u, meshes[0], meshes[0], u)
+            losses.append(compare(stayed, window["ahead"][0], model.change))
         for k in range(self.unroll):
-            carried = PlannedTransfer(window["indices"][k], self.grid)(u)
+            known = "indices" in window
+            carried = PlannedTransfer(window["indices"][k], self.grid)(u) if known else None
             u = model(u, meshes[k], meshes[k + 1], carried)
             losses.append(compare(u, window["u"][k + 1], model.change))
         return sum(losses) / len(losses)
@@ -173,7 +176,7 @@ class Unmoved(eqx.Module):
         **Returns:** one frame later, `(channel, *space)`.
         """
         mesh = uniform_mesh(self.grid)
-        return self.model(u, mesh, mesh, u)
+        return self.model(u, mesh, mesh, u if self.model.prior is None else None)
 
 
 def average(loss, model: eqx.Module, batch: Window, key: PRNGKeyArray) -> Float[Array, ""]:

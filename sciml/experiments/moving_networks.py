@@ -10,13 +10,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import nn
-from ..meshes import GraphStep, MovingMeshSolver, MovingStep, SolverPlan
+from ..meshes import GraphStep, MovingMeshSolver, MovingStep, SolverPlan, VolumeStep
 from ..pdes import Grid
 from .surrogate import make_surrogate
 
 Method = Literal[
     "moving",
     "identity",
+    "corrected",
+    "corrected-identity",
     "published",
     "published-identity",
     "gnn",
@@ -26,7 +28,10 @@ Method = Literal[
     "fno",
     "persistence",
     "classical",
+    "classical-moving",
 ]
+ON_MESHES = ("moving", "identity", "corrected", "corrected-identity")
+CORRECTED = ("corrected", "corrected-identity")
 ON_GRIDS = ("cnn", "unet", "fno")
 BRANCHES = ("published", "published-identity")
 NEAR = 12  # nodes that an interpolated value of the published form is made of
@@ -62,6 +67,8 @@ def build_model(
     ahead: Float[np.ndarray, "trajectory time channel *space"] | None = None,
     *,
     seed: int,
+    prior: VolumeStep | None = None,
+    change: Float[Array, " channel"] | None = None,
 ) -> eqx.Module:
     """A method's model with its initial weights, and the scales of its samples.
 
@@ -72,6 +79,8 @@ def build_model(
     - `grid`: of its nodes.
     - `u`, `ahead`: what it trains on, `(trajectory, time, channel, *space)`, for the scales.
     - `seed`: of the weights.
+    - `prior`: what a network corrects, for those that do.
+    - `change`: how far that is off, `(channel,)`.
 
     **Returns:** a module.
     """
@@ -107,9 +116,9 @@ def build_model(
             )
         return build_unet(features, width)
 
-    if method in ("moving", "identity"):
-        size, change, offset = measure_scales(u, ahead)
-        return MovingStep(build_moving(sizes.width), size, change, offset)
+    if method in ON_MESHES:
+        size, moved, offset = measure_scales(u, ahead)
+        return MovingStep(build_moving(sizes.width), size, moved if change is None else change, offset, prior)
     if method in ON_GRIDS:
         wanted = nn.count_parameters(eqx.filter_eval_shape(build_moving, sizes.width))
         build = {

@@ -7,7 +7,15 @@ import numpy as np
 from jaxtyping import Float
 
 from .._optional import require
-from ..meshes import Cubic, Follower, StructuredMesh, interpolate, plan_transfer
+from ..meshes import (
+    Cubic,
+    Follower,
+    StructuredMesh,
+    VolumeStep,
+    interpolate,
+    plan_transfer,
+    uniform_mesh,
+)
 from ..pdes import Grid
 from .moving_steps import list_nodes
 
@@ -75,6 +83,75 @@ def sample_moving(
         return jax.lax.map(one, jnp.arange(len(frames)))
 
     return stack_samples([sample(jnp.asarray(frames)) for frames in values])
+
+
+def sample_ahead(
+    values: Float[np.ndarray, "trajectory time channel *fine"],
+    fine: Grid,
+    follower: Follower,
+    ahead: VolumeStep,
+) -> dict[str, np.ndarray]:
+    """The truth on meshes that follow it as a classical step foresees it.
+
+    The mesh of a frame is made for what the step makes of the truth of the frame before, as in a rollout. So it does
+    not lag behind, and tells nothing of the truth that is to be predicted.
+
+    **Arguments:**
+
+    - `values`: the truth `(trajectory, time, channel, *fine)`.
+    - `fine`: its grid.
+    - `follower`: moves the meshes.
+    - `ahead`: the step.
+
+    **Returns:** arrays `(trajectory, time, ...)`: `u` on the mesh of its frame, and the mesh as `vertices`.
+    """
+    grid = follower.grid
+
+    @eqx.filter_jit
+    def sample(frames):
+        def advance(carry, frame):
+            vertices, potential = carry
+            mesh = StructuredMesh(grid, vertices)
+            u = interpolate(frame, fine, mesh.coordinates, Cubic())
+            moved = follower.move(follower.look(ahead(u, mesh, mesh), mesh), potential)
+            return follower.keep(moved, vertices, potential)[:2], {"u": u, "vertices": vertices}
+
+        rest = uniform_mesh(grid).vertices.astype(frames.dtype)
+        moved = follower.move(interpolate(frames[0], fine, follower.seen.coordinates, Cubic()), follower.rest)
+        first = follower.keep(moved, rest, follower.rest)[:2]
+        return jax.lax.scan(advance, first, frames)[1]
+
+    return stack_samples([sample(jnp.asarray(frames)) for frames in values])
+
+
+def measure_corrections(
+    prior: VolumeStep, samples: dict[str, np.ndarray], grid: Grid, count: int = 256
+) -> Float[np.ndarray, " channel"]:
+    """How far a step is off the truth, on some of the samples: the scale of what corrects it.
+
+    **Arguments:**
+
+    - `prior`: the step.
+    - `samples`: of `sample_moving` or `sample_fixed`, arrays `(trajectory, time, ...)`.
+    - `grid`: of the meshes.
+    - `count`: how many steps.
+
+    **Returns:** the root mean square error of each channel, `(channel,)`.
+    """
+    u, rest = samples["u"], np.asarray(uniform_mesh(grid).vertices)
+    trajectories, frames = u.shape[:2]
+
+    @jax.jit
+    def miss(start, end, old, new):
+        found = prior(start, StructuredMesh(grid, old), StructuredMesh(grid, new))
+        return jnp.mean((found - end) ** 2, axis=tuple(range(1, u.ndim - 2)))
+
+    errors = []
+    for index in np.random.default_rng(0).integers(0, trajectories * (frames - 1), count):
+        at, k = divmod(int(index), frames - 1)
+        meshes = samples["vertices"][at, k : k + 2] if "vertices" in samples else (rest, rest)
+        errors.append(miss(u[at, k], u[at, k + 1], *meshes))
+    return np.sqrt(np.mean(errors, axis=0))
 
 
 def sample_fixed(

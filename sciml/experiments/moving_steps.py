@@ -19,6 +19,7 @@ from ..meshes import (
     MovingMeshSolver,
     MovingStep,
     StructuredMesh,
+    VolumeStep,
     interpolate,
     plan_transfer,
     uniform_mesh,
@@ -105,11 +106,13 @@ class MovingStepper(AbstractStepper):
     - `model`: the step from mesh to mesh.
     - `follower`: moves the mesh.
     - `fine`: the grid of the truth.
+    - `ahead`: a step by which the solution is looked at one frame ahead, so that the mesh does not lag behind it.
     """
 
-    model: MovingStep
+    model: MovingStep | VolumeStep
     follower: Follower
     fine: Grid
+    ahead: VolumeStep | None = None
 
     def start(self, fine):
         """See `AbstractStepper.start`."""
@@ -125,7 +128,8 @@ class MovingStepper(AbstractStepper):
         """See `AbstractStepper.step`."""
         u, vertices, potential = state
         old = StructuredMesh(self.follower.grid, vertices)
-        moved = self.follower.move(self.follower.look(u, old), potential)
+        coming = u if self.ahead is None else self.ahead(u, old, old)
+        moved = self.follower.move(self.follower.look(coming, old), potential)
         vertices, potential, valid = self.follower.keep(moved, vertices, potential)
         new = StructuredMesh(self.follower.grid, vertices)
         return (self.model(u, old, new), vertices, potential), valid

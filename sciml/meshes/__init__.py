@@ -74,6 +74,7 @@ from .triangle_state import TriangleStep, make_hierarchy
 from .triangle_transfer import PlannedTriangles, plan_triangles
 from .triangles import TriangleMesh
 from .triangulation import Diagonal, triangulate
+from .volume_step import VolumeStep
 from .volumes import MeshFiniteVolume
 
 __all__ = [
@@ -152,6 +153,7 @@ __all__ = [
     "TriangleMesh",
     "TriangleStep",
     "Uniform",
+    "VolumeStep",
     "animate",
     "apply_mass",
     "apply_stiffness",

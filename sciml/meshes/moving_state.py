@@ -9,7 +9,11 @@ with `R` the cubic interpolation from the old mesh to the new one. A structured 
 indices, on which any convolutional or Fourier network works; the geometry tells it where nodes are: how far they have
 moved from the regular grid, how far the new ones are from the old ones, and the sizes of cells, all in units of regular
 cells. Where the mesh has not moved the geometry is zero and `R` the identity: the same network is its own control.
+
+Where the law is known, a classical step may take the place of `R`, and the network corrects what that gets wrong.
 """
+
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -32,6 +36,8 @@ class MovingStep(eqx.Module):
     - `size`: the root mean square of each channel, `(channel,)`; not trained.
     - `change`: that of what the network adds, `(channel,)`; not trained.
     - `offset`: the mean of each channel, `(channel,)`; not trained.
+    - `prior`: what the network corrects, `(u, old mesh, new mesh) -> u` such as `VolumeStep`; not trained. By default
+        the interpolation `R`.
 
     **Raises:** `ValueError` for scales of different shapes.
     """
@@ -40,6 +46,7 @@ class MovingStep(eqx.Module):
     size: Float[Array, " channel"]
     change: Float[Array, " channel"]
     offset: Float[Array, " channel"]
+    prior: Callable[[Array, StructuredMesh, StructuredMesh], Array] | None = None
 
     def __check_init__(self):
         check_scales(self)
@@ -71,7 +78,8 @@ class MovingStep(eqx.Module):
         - `u`: the solution at the points of the old mesh, `(channel, *space)`.
         - `old`: where the solution is.
         - `new`: where it is wanted one step later.
-        - `carried`: the solution interpolated to the new mesh, `(channel, *space)`, where that is known already.
+        - `carried`: what the prior, or the interpolation to the new mesh, makes of the solution, `(channel, *space)`,
+            where that is known already.
 
         **Returns:** the solution one step later at the points of the new mesh, `(channel, *space)`.
 
@@ -88,7 +96,7 @@ class MovingStep(eqx.Module):
                 f"MovingStep was made for {len(self.size)} channels; got a solution of {len(u)}. Make one for these."
             )
         if carried is None:
-            carried = interpolate(u, old, new.coordinates, Cubic())
+            carried = self._carry(u, old, new)
         column = (-1,) + (1,) * (u.ndim - 1)
         size, change, offset = (
             jax.lax.stop_gradient(x).reshape(column).astype(u.dtype)
@@ -97,6 +105,13 @@ class MovingStep(eqx.Module):
         scaled = (carried - offset) / size
         seen = [(u - offset) / size, scaled, _slopes(scaled, new), _describe(old, new).astype(u.dtype)]
         return carried + change * self.network(jnp.concatenate(seen)).astype(u.dtype)
+
+    def _carry(self, u: Array, old: StructuredMesh, new: StructuredMesh) -> Array:
+        if self.prior is None:
+            return interpolate(u, old, new.coordinates, Cubic())
+        arrays, rest = eqx.partition(self.prior, eqx.is_inexact_array)
+        fixed = eqx.combine(jax.lax.stop_gradient(arrays), rest)
+        return fixed(u, old, new).astype(u.dtype)
 
 
 def check_scales(step: eqx.Module) -> None:

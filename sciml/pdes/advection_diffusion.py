@@ -39,7 +39,11 @@ class AdvectionDiffusion(AbstractSemilinearPDE):
                 f"AdvectionDiffusion.velocity has {velocity.shape[0]} components, shape {jnp.shape(self.velocity)}; "
                 f"the calculus has {calculus.dimensions} axes. Give one component per axis."
             )
-        transport = sum(velocity[axis] * calculus.partial(u, axis) for axis in range(calculus.dimensions))
+        if jnp.ndim(velocity) == 1:
+            # A uniform velocity conserves what it carries: finite volumes carry it upwind.
+            transport = calculus.flux_divergence(u, lambda value, axis: velocity[axis] * value)
+        else:
+            transport = sum(velocity[axis] * calculus.partial(u, axis) for axis in range(calculus.dimensions))
         return calculus.diffusion(u, self.diffusivity) - transport
 
     def nonlinear(self, t, u, calculus):

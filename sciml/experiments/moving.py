@@ -30,6 +30,7 @@ from ..pdes import AbstractCalculus, AbstractPDE, Grid
 from . import plots, report
 from .autoregressive import AbstractSurrogateExperiment
 from .base import Curve, Scatter, fingerprint
+from .moving_judgement import judge_steps
 from .moving_losses import BranchLoss, FixedLoss, MovingLoss, Unmoved
 from .moving_movers import (
     DrivenLoss,
@@ -62,18 +63,19 @@ from .moving_steps import (
 from .runs import read_table, write_table
 
 MOVING = ("moving", "corrected")
-UNTRAINED = ("persistence", "classical", "classical-moving")
+MOVES = (*MOVING, "classical-moving")
+UNTRAINED = ("persistence", "classical", "classical-volumes", "classical-moving")
 
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
     """How to train."""
 
-    steps: int = 1500
+    steps: int = 800
     """Optimizer steps."""
     batch_size: int = 4
     """Windows per step."""
-    learning_rate: float = 6e-4
+    learning_rate: float = 1e-3
     """The largest, reached after 5 % of the steps; then it falls as a cosine."""
     clip: float = 1.0
     """The largest gradient norm."""
@@ -145,7 +147,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
 
     def prior(self) -> VolumeStep:
         """The classical step that methods correct."""
-        problem, finer = self.problem(), max(1.0, self.nodes / 48)
+        # Cells that have moved are down to a quarter as wide as those that stay.
+        problem, finer = self.problem(), max(1.0, self.nodes / (48 if self.method in MOVES else 192))
         small = (math.ceil(count * finer) for count in self.small_steps)
         return VolumeStep(problem.law, float(problem.times[1] - problem.times[0]), *small)
 
@@ -257,44 +260,11 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         return statistics.median(seconds)
 
     def _judge(self, stepper: AbstractStepper, truths: list, size: np.ndarray):
-        singles, rolls, lost = [], [], []
-        count = len(jax.tree.leaves(truths[0])[0])
-        if not 1 <= self.rollout < count:
-            raise ValueError(
-                f"rollout={self.rollout} steps do not fit in trajectories of {count} frames; take 1 to {count - 1}."
-            )
-        for frames in truths:
-            for start in range(0, count - 1, 5):
-                pair = _cut(frames, start, start + 2)
-                singles.append(jax.tree.map(np.asarray, self._roll(stepper, pair, size)))
-            for start in range(0, count - self.rollout, 10):
-                window = _cut(frames, start, start + self.rollout + 1)
-                rolls.append(jax.tree.map(np.asarray, self._roll(stepper, window, size)))
-                bad = np.flatnonzero(~np.isfinite(rolls[-1].errors) | (rolls[-1].errors > 10))
-                if len(bad):
-                    lost.append(int(bad[0]) + 1)
-        single, roll = (jax.tree.map(lambda *x: np.stack(x), *found) for found in (singles, rolls))
-        invalid = int(np.sum(~single.valid) + np.sum(~roll.valid))
-        if lost:
-            print(
-                f"{self.label}: {len(lost)} of {len(rolls)} rollouts blew up, the first at step {min(lost)}. Errors "
-                "from there on count as 10; train longer, with more noise or a longer unroll."
-            )
-        errors = np.minimum(np.where(np.isfinite(roll.errors), roll.errors, 10.0), 10.0)
-        numbers = {
-            "one_step_error": float(np.mean(single.errors)),
-            "one_step_floor": float(np.mean(single.floors)),
-            "one_step_node_mse": float(np.mean(single.node_errors)),
-            "rollout_error": float(np.mean(errors)),
-            "last_error": float(np.mean(errors[:, -1])),
-            "rollout_floor": float(np.mean(roll.floors)),
-            "rollout_node_mse": float(np.mean(np.nan_to_num(roll.node_errors, nan=1e3))),
-            "invalid_meshes": invalid,
-            "blown_up": len(lost),
-            "nodes": self.nodes,
-            "step_seconds": self._time(stepper, jax.tree.map(lambda x: jnp.asarray(x[0]), truths[0])),
-        }
-        return numbers, (np.mean(errors, axis=0), np.mean(roll.floors, axis=0))
+        numbers, curves = judge_steps(
+            truths, self.rollout, lambda frames: self._roll(stepper, frames, size), self.label
+        )
+        start = jax.tree.map(lambda x: jnp.asarray(x[0]), truths[0])
+        return numbers | {"nodes": self.nodes, "step_seconds": self._time(stepper, start)}, curves
 
     def _stepper(self, folder: pathlib.Path, parts) -> AbstractStepper:
         grid, fine, problem = self.grid, self.fine, self.problem()
@@ -453,9 +423,10 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
 
     def _build_for(self, samples: dict[str, np.ndarray]) -> eqx.Module:
         """The model with the scales of its samples."""
-        corrects = self.method in CORRECTED
-        change = jnp.asarray(measure_corrections(self.prior(), samples, self.grid)) if corrects else None
-        return self._build(samples["u"], samples.get("ahead"), change)
+        if self.method not in CORRECTED:
+            return self._build(samples["u"], samples.get("ahead"))
+        change = jnp.asarray(measure_corrections(self.prior(), samples, self.grid))
+        return self._build(samples["u"], change=change)
 
     def _loss(self, samples: dict[str, np.ndarray], pretrain: bool):
         settings, grid = self.optimization, self.grid
@@ -487,11 +458,6 @@ class _Classical(eqx.Module):
 def _stay(u):
     """Predict no change, `(channel, *space)`."""
     return u
-
-
-def _cut(frames, start: int, stop: int):
-    """A piece of a pytree of arrays `(time, ...)`."""
-    return jax.tree.map(lambda x: jnp.asarray(x[start:stop]), frames)
 
 
 def _read_summary(folder: pathlib.Path) -> dict[str, float]:

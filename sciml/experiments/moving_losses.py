@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..meshes import MovingMeshSolver, MovingStep, PlannedTransfer, SolverPlan, StructuredMesh, uniform_mesh
+from ..meshes import (
+    MovingMeshSolver,
+    MovingStep,
+    PlannedTransfer,
+    SolverPlan,
+    StructuredMesh,
+    VolumeStep,
+    uniform_mesh,
+)
 from ..pdes import Grid
 from .moving_steps import list_nodes
 from .surrogate import Surrogate
@@ -163,7 +171,7 @@ class Unmoved(eqx.Module):
     - `grid`: the grid.
     """
 
-    model: MovingStep
+    model: MovingStep | VolumeStep
     grid: Grid
 
     def __call__(self, u: Float[Array, "channel *space"]) -> Float[Array, "channel *space"]:
@@ -176,7 +184,9 @@ class Unmoved(eqx.Module):
         **Returns:** one frame later, `(channel, *space)`.
         """
         mesh = uniform_mesh(self.grid)
-        return self.model(u, mesh, mesh, u if self.model.prior is None else None)
+        if isinstance(self.model, MovingStep) and self.model.prior is None:
+            return self.model(u, mesh, mesh, u)
+        return self.model(u, mesh, mesh)
 
 
 def average(loss, model: eqx.Module, batch: Window, key: PRNGKeyArray) -> Float[Array, ""]:

@@ -28,6 +28,7 @@ Method = Literal[
     "fno",
     "persistence",
     "classical",
+    "classical-volumes",
     "classical-moving",
 ]
 ON_MESHES = ("moving", "identity", "corrected", "corrected-identity")
@@ -49,7 +50,7 @@ class Networks:
     """Of the Fourier operator, per axis."""
     levels: int = 2
     """How often the U-Net halves the resolution."""
-    normalize: bool = True
+    normalize: bool = False
     """Whether the U-Net normalizes over all channels and points, which makes every point depend on all others."""
     neighbors: int = 8
     """How many nodes a node of a graph hears from."""

@@ -154,6 +154,11 @@ class FrontMoving(AbstractMovingExperiment):
         return None if self.family == "ring" else 1.0
 
     @property
+    def small_steps(self):
+        """By family, as diffusion asks for; see `VolumeStep`."""
+        return {"front": (8, 5), "allen-cahn": (4, 15), "ring": (8, 3)}[self.family]
+
+    @property
     def label(self):
         """The method, its nodes and the family."""
         return super().label if self.family == "front" else f"{super().label}-{self.family}"
@@ -183,6 +188,7 @@ class GrayScottMoving(AbstractMovingExperiment):
 
     name: ClassVar[str] = "gray-scott-mmpde"
     summary: ClassVar[str] = "spots of Gray and Scott: solvers on moving meshes against fixed ones"
+    small_steps: ClassVar[tuple[int, int]] = (4, 15)
     reflection: ClassVar[float | None] = 1.0
 
     seed: int = 0

@@ -27,6 +27,7 @@ from ..meshes import (
 from ..pdes import Grid
 
 State = Any
+LOST = 10.0  # the relative error at which a rollout has blown up, and as which all that comes after counts
 
 
 class AbstractStepper(eqx.Module):

@@ -16,11 +16,10 @@ from jaxtyping import Array, Bool, Float
 
 from ..data import sample_wake
 from ..meshes import MovingMeshSolver, TriangleFollower, TriangleMesh, TriangleStep, plan_triangles
-from .moving_steps import Rollout
+from .moving_steps import LOST, Rollout
 from .wake_data import Wake
 
 State = Any
-LOST = 10.0  # the relative error at which a rollout has blown up
 
 
 class Window(eqx.Module):

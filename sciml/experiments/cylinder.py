@@ -86,6 +86,7 @@ class CylinderMoving(AbstractMovingExperiment):
         "flows at Reynolds numbers that were used for nothing else, against the fine truth over the whole domain; "
         "means over trajectories"
     )
+    pace: ClassVar[dict[str, float]] = {}
     scatters: ClassVar[tuple[Scatter, ...]] = (
         Scatter("nodes", "rollout_error", "nodes", "relative error, mean over the rollout"),
         Scatter("step_seconds", "rollout_error", "seconds per step", "relative error, mean over the rollout"),

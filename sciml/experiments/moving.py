@@ -44,6 +44,7 @@ from .moving_movers import (
 from .moving_networks import BRANCHES, CORRECTED, NEAR, build_model, measure_scales
 from .moving_samples import (
     add_images,
+    add_sample_images,
     measure_corrections,
     sample_ahead,
     sample_branches,
@@ -194,7 +195,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         if self.method in UNTRAINED:
             write_table(folder / "summary.csv", [{"metric": "training_seconds", "value": 0.0}])
             return
-        parts = self._add_images(self._load(folder, data, progress))
+        parts = self._load(folder, data, progress)
         samples = {part: self._sample(folder, part, parts) for part in ("train", "validation")}
         model = self._build_for(samples["train"])
         prepared = time.perf_counter() - began
@@ -302,7 +303,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         coarse = sample_fixed(parts["train"].values[:1], fine, grid)["u"]
         model, follower = self._build(coarse), self.follower()
         if self.mover != "classical":
-            model = DrivenSolver(model, self._build_mover(parts))
+            model = DrivenSolver(model, self._build_mover(folder, parts))
         model = training.load_model(file, model)
         if self.mover != "classical":
             model, follower = model.solver, Follower(grid, monitor=follower.monitor, mover=model.mover)
@@ -331,14 +332,20 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         return jnp.asarray(np.std(values, axis=(0, 1, *range(3, values.ndim)), dtype=np.float64), jnp.float32)
 
     def _sample(self, folder: pathlib.Path, part: str, parts) -> dict[str, np.ndarray]:
-        """The samples of a method, cached beside the data."""
-        values = parts[part].values
+        """The samples of a method, cached beside the data; those to train on with their images."""
         kinds = {"moving": "moving", "corrected": "ahead", "published": "branch"}
         kind = kinds.get(self.method, "fixed")
+        images = part == "train" and self.optimization.images and self.reflection is not None
+        if kind == "ahead" and images:
+            plain = dataclasses.replace(
+                self, optimization=dataclasses.replace(self.optimization, images=False)
+            )
+            return add_sample_images(plain._sample(folder, part, parts), self.reflection, self.grid)
+        values = add_images(parts[part].values, self.reflection) if images else parts[part].values
         if kind == "fixed" or self.mover != "classical":
             return sample_fixed(values, self.fine, self.grid)
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in (*self.data_fields(), "nodes")}
-        fixed["images"] = self.optimization.images
+        fixed["images"] = images
         if kind == "branch":
             fixed["near"] = (self.networks.neighbors, NEAR)
         if kind == "ahead":
@@ -392,22 +399,12 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             progress=progress,
         )
 
-    def _add_images(self, parts):
-        """The parts, with mirror images of the training set where these are asked for."""
-        if not self.optimization.images or self.reflection is None:
-            return parts
-        values = add_images(parts["train"].values, self.reflection)
-        return parts | {"train": dataclasses.replace(parts["train"], values=values, seeds=None)}
-
-    def _build_mover(self, parts):
+    def _build_mover(self, folder: pathlib.Path, parts):
         """A neural mover like the one that was trained, to be read into."""
         if self.mover_run:
             return load_mover(pathlib.Path(self.mover_run), self)
-        parts, follower = self._add_images(parts), self.follower()
-        solutions = {
-            name: sample_fixed(parts[name].values, self.fine, self.grid)["u"]
-            for name in ("train", "validation")
-        }
+        follower = self.follower()
+        solutions = {name: self._sample(folder, name, parts)["u"] for name in ("train", "validation")}
         return build_mover(follower, make_mover_samples(follower, solutions), seed=self.seed)
 
     def _choose_trainable(self, model: eqx.Module, pretrain: bool):

@@ -44,6 +44,27 @@ def add_images(
     return np.concatenate([both, turned.astype(values.dtype)])
 
 
+def add_sample_images(samples: dict[str, np.ndarray], sign: float, grid: Grid) -> dict[str, np.ndarray]:
+    """Samples of `sample_ahead` with their images, as `add_images` has them of trajectories, but no mesh is made again.
+
+    **Arguments:**
+
+    - `samples`: `u`, `(trajectory, time, channel, x, y)`, and `vertices`, `(trajectory, time, 2, x, y)`.
+    - `sign`: what the solution is multiplied by where space is turned.
+    - `grid`: of the meshes, a square, periodic one.
+
+    **Returns:** four times as many.
+    """
+    lower, upper = (np.reshape(corner, (2, 1, 1)) for corner in (grid.box.lower, grid.box.upper))
+    vertices = samples["vertices"]
+    both = np.concatenate([vertices, vertices[:, :, ::-1].swapaxes(-1, -2)])
+    turned = (lower + upper - np.roll(both[..., ::-1, ::-1], 1, axis=(-2, -1))).astype(vertices.dtype)
+    # The vertices that stay where they are on an axis do not go around the box.
+    turned[..., 0, 0, :] -= upper[0, 0, 0] - lower[0, 0, 0]
+    turned[..., 1, :, 0] -= upper[1, 0, 0] - lower[1, 0, 0]
+    return {"u": add_images(samples["u"], sign), "vertices": np.concatenate([both, turned])}
+
+
 def sample_moving(
     values: Float[np.ndarray, "trajectory time channel *fine"], fine: Grid, follower: Follower
 ) -> dict[str, np.ndarray]:

@@ -290,6 +290,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             return GridStepper(_stay, grid, fine, fourier)
         if self.method == "classical-moving":
             return MovingStepper(self.prior(), self.follower(), fine, self.prior())
+        if self.method == "classical-volumes":
+            return GridStepper(Unmoved(self.prior(), grid), grid, fine, fourier)
         if self.method == "classical":
             times = jnp.asarray(problem.times[:2])
             calculus = eqx.tree_at(lambda c: c.grid, problem.calculus, grid)

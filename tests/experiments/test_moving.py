@@ -12,9 +12,16 @@ from sciml import nn
 from sciml.data import evolve
 from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
-from sciml.experiments.moving_samples import add_images, plan_meshes
+from sciml.experiments.moving_samples import (
+    add_images,
+    add_sample_images,
+    measure_corrections,
+    plan_meshes,
+    sample_ahead,
+)
 from sciml.experiments.moving_steps import GridStepper, continue_series, list_nodes, roll_beside
 from sciml.experiments.runs import read_table, write_config
+from sciml.meshes import uniform_mesh
 from sciml.pdes import Box, Grid, Neumann, Periodic
 
 slow = pytest.mark.slow
@@ -22,6 +29,8 @@ METHODS = [
     pytest.param("persistence"),
     pytest.param("moving", marks=slow),
     pytest.param("identity", marks=slow),
+    pytest.param("corrected", marks=slow),
+    pytest.param("corrected-identity", marks=slow),
     pytest.param("published", marks=slow),
     pytest.param("published-identity", marks=slow),
     pytest.param("gnn", marks=slow),
@@ -30,6 +39,8 @@ METHODS = [
     pytest.param("unet", marks=slow),
     pytest.param("fno", marks=slow),
     pytest.param("classical", marks=slow),
+    pytest.param("classical-volumes"),
+    pytest.param("classical-moving", marks=slow),
 ]
 
 
@@ -165,6 +176,37 @@ def test_images_of_solutions_are_solutions(name, settings):
     wanted = add_images(found[:1], experiment.reflection)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert np.max(np.abs(found[1] - found[0])) > 1e-3
+
+
+def test_meshes_ahead_know_nothing_of_what_is_to_be_predicted():
+    """Exact: another last frame changes no mesh. To rounding: images of samples are samples of images."""
+    experiment = find_experiment("burgers2d-mmpde").sized("smoke")
+    problem, follower = experiment.problem(), experiment.follower()
+    start = problem.initial(problem.calculus.grid, key=jax.random.key(0))
+    times = jnp.asarray(problem.times[:3])
+    frames = np.asarray(jax.jit(lambda u: evolve(problem.law, problem.calculus, u, times)[0])(start))[None]
+    other = frames.copy()
+    other[:, -1] = 0.0
+    trajectories = add_images(np.concatenate([frames, other]), experiment.reflection)
+    found = sample_ahead(trajectories, experiment.fine, follower, experiment.prior())
+    np.testing.assert_array_equal(found["vertices"][0], found["vertices"][1])
+    assert np.max(np.abs(found["u"][0] - found["u"][1])) > 0.1
+    some = {name: values[:2] for name, values in found.items()}
+    images = add_sample_images(some, experiment.reflection, experiment.grid)
+    for name, values in images.items():
+        np.testing.assert_allclose(values, found[name], atol=1e-5)
+    assert np.max(np.abs(found["vertices"][0] - found["vertices"][-1])) > 0.01
+
+
+def test_the_scale_of_corrections_is_the_error_of_the_step():
+    """Exact: of a trajectory of two frames, at rest."""
+    experiment = find_experiment("burgers2d-mmpde").sized("smoke")
+    grid, prior = experiment.grid, experiment.prior()
+    u = jnp.sin(2 * jnp.pi * grid.coordinates[:1])
+    rest = uniform_mesh(grid)
+    after = jax.jit(lambda u: prior(u, rest, rest))(u)
+    samples = {"u": np.stack([u, after + 0.25])[None]}
+    np.testing.assert_allclose(measure_corrections(prior, samples, grid, count=2), 0.25, rtol=1e-5)
 
 
 def test_a_plan_by_a_tree_is_that_of_the_search():

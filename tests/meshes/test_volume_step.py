@@ -49,7 +49,7 @@ def test_on_a_regular_grid_it_solves_what_finite_volumes_solve():
     for substeps in (4, 8, 32):
         found = eqx.filter_jit(VolumeStep(law, 0.05, substeps))(SMOOTH, rest, rest)
         errors.append(float(jnp.max(abs(found - truth))))
-    assert errors[0] < 2e-3
+    assert errors[0] < 0.02
     # The limiter has kinks: between first order and second.
     assert errors[0] / errors[1] > 3
     assert errors[2] < errors[0] / 30

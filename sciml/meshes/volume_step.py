@@ -135,4 +135,4 @@ def _tabulate(stages: int) -> _Table:
         own = -(1 - b[k - 1]) * rise
         rows.append((mu, nu, rise, own, times[k - 1]))
         times.append(mu * times[k - 1] + nu * times[k - 2] + rise + own)
-    return _Table(b[1] * w, np.array(rows))
+    return _Table(float(b[1] * w), np.array(rows))

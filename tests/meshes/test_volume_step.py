@@ -83,6 +83,14 @@ def test_diffusion_is_stable_as_far_as_is_said(stages):
         assert (float(jnp.max(abs(found))) > 1) == grows
 
 
+def test_the_precision_is_that_of_the_values():
+    """Exact: values in single precision stay so on meshes in double precision."""
+    u = SMOOTH.astype(jnp.float32)
+    assert OLD.vertices.dtype == jnp.float64
+    found = eqx.filter_jit(VolumeStep(Burgers(2e-3), 0.02, 2))(u, OLD, NEW)
+    assert found.dtype == jnp.float32
+
+
 def test_gradients_go_through():
     """Against central differences, through values and through both meshes."""
     step = VolumeStep(Burgers(2e-3), 0.02, 2)

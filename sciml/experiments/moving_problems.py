@@ -54,7 +54,8 @@ class Burgers2DMoving(AbstractMovingExperiment):
     seed: int = 0
     """Of the initial weights and the order of the batches."""
     method: Method = "moving"
-    """`moving` keeps the solution on nodes that follow it, `identity` is its control; `published` is MM-PDE."""
+    """`moving` keeps the solution on nodes that follow it, `corrected` corrects a classical step there; each has its
+    control on nodes that stay, `identity` and `corrected-identity`. `published` is MM-PDE."""
     mover: MoverKind = "classical"
     """What moves the nodes of the published form: a data-free mover, too, frozen (`neural`) or trained along."""
     mover_run: str = ""
@@ -112,7 +113,8 @@ class FrontMoving(AbstractMovingExperiment):
     seed: int = 0
     """Of the initial weights and the order of the batches."""
     method: Method = "moving"
-    """`moving` keeps the solution on nodes that follow it, `identity` is its control; `published` is MM-PDE."""
+    """`moving` keeps the solution on nodes that follow it, `corrected` corrects a classical step there; each has its
+    control on nodes that stay, `identity` and `corrected-identity`. `published` is MM-PDE."""
     mover: MoverKind = "classical"
     """What moves the nodes of the published form: a data-free mover, too, frozen (`neural`) or trained along."""
     mover_run: str = ""
@@ -194,7 +196,8 @@ class GrayScottMoving(AbstractMovingExperiment):
     seed: int = 0
     """Of the initial weights and the order of the batches."""
     method: Method = "moving"
-    """`moving` keeps the solution on nodes that follow it, `identity` is its control; `published` is MM-PDE."""
+    """`moving` keeps the solution on nodes that follow it, `corrected` corrects a classical step there; each has its
+    control on nodes that stay, `identity` and `corrected-identity`. `published` is MM-PDE."""
     mover: MoverKind = "classical"
     """What moves the nodes of the published form: a data-free mover, too, frozen (`neural`) or trained along."""
     mover_run: str = ""

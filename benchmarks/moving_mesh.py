@@ -175,25 +175,26 @@ def _compare(problem: _Set, folder: pathlib.Path, size: str, seeds: tuple[int, .
         seeds=seeds,
         **join_origins(runs.of(*moving)),
     )
-    for method, used in methods.items():
+    # Those of all methods are among the results.
+    for method in (best, min(controls, key=lambda control: runs.mean(control, "rollout_error"))):
         record_claim(
             claim=f"{prefix}-rollout-error-{method}",
             value=runs.mean(method, "rollout_error"),
             target="report",
-            seeds=() if method in UNTRAINED else used,
+            seeds=methods[method],
             **join_origins(runs.of(method)),
         )
 
 
 def _report_pair(prefix: str, runs: _Runs, form: str, control: str, seeds: list[int]) -> None:
-    """A form over its control: the mean over seeds, and the least and the most of one seed."""
+    """A form over its control: the means over seeds, and of rollouts the least and the most of one seed."""
     metrics = {"floor": "one_step_floor", "one-step": "one_step_error", "rollout": "rollout_error"}
     if form == "published":
         metrics |= {"one-step-node-mse": "one_step_node_mse", "rollout-node-mse": "rollout_node_mse"}
     for name, metric in metrics.items():
         ratios = runs.ratios(form, control, metric)
         spread = {"mean": runs.mean(form, metric) / runs.mean(control, metric)}
-        if len(ratios) > 1:
+        if len(ratios) > 1 and name.startswith("rollout"):
             spread |= {"least": min(ratios), "most": max(ratios)}
         for which, value in spread.items():
             record_claim(

@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..pdes import Grid
-from ..pdes.calculus import check_values
 from .structured import StructuredMesh
 from .transfer import Cubic, interpolate
+from .volume_step import check_between
 
 
 class MovingStep(eqx.Module):
@@ -85,12 +85,7 @@ class MovingStep(eqx.Module):
 
         **Raises:** `ValueError` for meshes of two grids, or values of another shape.
         """
-        u = check_values("MovingStep", u, old.grid.shape)
-        if new.grid.shape != old.grid.shape:
-            raise ValueError(
-                f"MovingStep goes from one mesh to another of as many points; got {old.grid.shape} and "
-                f"{new.grid.shape}. Interpolate the solution to the other grid first."
-            )
+        u = check_between("MovingStep", u, old, new)
         if len(u) != len(self.size):
             raise ValueError(
                 f"MovingStep was made for {len(self.size)} channels; got a solution of {len(u)}. Make one for these."

@@ -69,12 +69,7 @@ class VolumeStep(eqx.Module):
 
         **Raises:** `ValueError` for meshes of two grids, or values of another shape.
         """
-        u = check_values("VolumeStep", u, old.grid.shape)
-        if new.grid.shape != old.grid.shape:
-            raise ValueError(
-                f"VolumeStep goes from one mesh to another of as many points; got {old.grid.shape} and "
-                f"{new.grid.shape}. Interpolate the solution to the other grid first."
-            )
+        u = check_between("VolumeStep", u, old, new)
         velocity = (new.vertices - old.vertices) / self.duration
         step = self.duration / self.substeps
 
@@ -90,7 +85,7 @@ class VolumeStep(eqx.Module):
 
         def take(start, k):
             """A small step, by a recursion of three terms; `rate` at its start has a part in all stages."""
-            origin, h = k * step, step
+            origin = k * step
             first = rate(origin, start)
 
             @jax.checkpoint  # what is kept for a gradient takes longer to store than to make again
@@ -99,20 +94,44 @@ class VolumeStep(eqx.Module):
                 mu, nu, rise, own, time = row
 
                 def combine(y0, y1, y2, f0, f1):
-                    return mu * y2 + nu * y1 + (1 - mu - nu) * y0 + h * (rise * f1 + own * f0)
+                    return mu * y2 + nu * y1 + (1 - mu - nu) * y0 + step * (rise * f1 + own * f0)
 
                 return (
                     now,
-                    jax.tree.map(combine, start, before, now, first, rate(origin + time * h, now)),
+                    jax.tree.map(combine, start, before, now, first, rate(origin + time * step, now)),
                 ), None
 
-            second = jax.tree.map(lambda y, f: y + h * table.first * f, start, first)
+            second = jax.tree.map(lambda y, f: y + step * table.first * f, start, first)
             return jax.lax.scan(advance, (start, second), jnp.asarray(table.rows, u.dtype))[0][1], None
 
         volumes = MeshFiniteVolume(old).volumes.astype(u.dtype)
         counted = jnp.arange(self.substeps, dtype=u.dtype)
         (amounts, volumes), _ = jax.lax.scan(take, (u * volumes, volumes), counted)
         return amounts / volumes
+
+
+def check_between(
+    owner: str, u: Float[Array, "channel *space"], old: StructuredMesh, new: StructuredMesh
+) -> Float[Array, "channel *space"]:
+    """Refuse what a step from one mesh to another cannot take.
+
+    **Arguments:**
+
+    - `owner`: whose step it is, for the message.
+    - `u`: the solution `(channel, *space)`.
+    - `old`, `new`: the meshes.
+
+    **Returns:** the solution as an array, `(channel, *space)`.
+
+    **Raises:** `ValueError` for meshes of two grids, or values of another shape.
+    """
+    u = check_values(owner, u, old.grid.shape)
+    if new.grid.shape != old.grid.shape:
+        raise ValueError(
+            f"{owner} goes from one mesh to another of as many points; got {old.grid.shape} and {new.grid.shape}. "
+            "Interpolate the solution to the other grid first."
+        )
+    return u
 
 
 class _Table(NamedTuple):

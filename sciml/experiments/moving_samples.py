@@ -134,12 +134,10 @@ def sample_ahead(
             vertices, potential = carry
             mesh = StructuredMesh(grid, vertices)
             u = interpolate(frame, fine, mesh.coordinates, Cubic())
-            moved = follower.move(follower.look(ahead(u, mesh, mesh), mesh), potential)
-            return follower.keep(moved, vertices, potential)[:2], {"u": u, "vertices": vertices}
+            coming = ahead(u, mesh, mesh)
+            return follower.advance(coming, mesh, vertices, potential)[:2], {"u": u, "vertices": vertices}
 
-        rest = uniform_mesh(grid).vertices.astype(frames.dtype)
-        moved = follower.move(interpolate(frames[0], fine, follower.seen.coordinates, Cubic()), follower.rest)
-        first = follower.keep(moved, rest, follower.rest)[:2]
+        first = follower.begin(interpolate(frames[0], fine, follower.seen.coordinates, Cubic()))[:2]
         return jax.lax.scan(advance, first, frames)[1]
 
     return stack_samples([sample(jnp.asarray(frames)) for frames in values])

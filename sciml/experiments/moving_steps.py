@@ -119,9 +119,7 @@ class MovingStepper(AbstractStepper):
         """See `AbstractStepper.start`."""
         follower = self.follower
         seen = interpolate(fine, self.fine, follower.seen.coordinates, Cubic())
-        rest = uniform_mesh(follower.grid).vertices
-        moved = follower.move(seen, follower.rest)
-        vertices, potential, _ = follower.keep(moved, rest, follower.rest)
+        vertices, potential, _ = follower.begin(seen)
         mesh = StructuredMesh(follower.grid, vertices)
         return interpolate(fine, self.fine, mesh.coordinates, Cubic()), vertices, potential
 
@@ -130,8 +128,7 @@ class MovingStepper(AbstractStepper):
         u, vertices, potential = state
         old = StructuredMesh(self.follower.grid, vertices)
         coming = u if self.ahead is None else self.ahead(u, old, old)
-        moved = self.follower.move(self.follower.look(coming, old), potential)
-        vertices, potential, valid = self.follower.keep(moved, vertices, potential)
+        vertices, potential, valid = self.follower.advance(coming, old, vertices, potential)
         new = StructuredMesh(self.follower.grid, vertices)
         return (self.model(u, old, new), vertices, potential), valid
 
@@ -167,8 +164,7 @@ class BranchStepper(AbstractStepper):
         u, vertices, potential = state
         valid = jnp.ones((), bool)
         if self.follower is not None:
-            moved = self.follower.move(self.follower.look(u, self.grid), potential)
-            vertices, potential, valid = self.follower.keep(moved, vertices, potential)
+            vertices, potential, valid = self.follower.advance(u, self.grid, vertices, potential)
         mesh = StructuredMesh(self.grid, vertices)
         flat = self.model(u.reshape(len(u), -1), list_nodes(self.grid), list_nodes(mesh))
         return (flat.reshape(u.shape).astype(u.dtype), vertices, potential), valid

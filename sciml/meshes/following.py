@@ -123,6 +123,39 @@ class Follower(eqx.Module):
         start = (uniform_mesh(self.grid).vertices.astype(rest.dtype), rest)
         return Followed(*jax.lax.scan(advance, start, frames)[1])
 
+    def begin(
+        self, seen: Float[Array, "channel *fine"]
+    ) -> tuple[Float[Array, "dim *vertex"], Float[Array, "*vertex"], Bool[Array, ""]]:
+        """The first mesh, from the one that has not moved.
+
+        **Arguments:**
+
+        - `seen`: the solution on `self.seen`, `(channel, *fine)`.
+
+        **Returns:** vertices `(dim, *vertex)`, potential `(*vertex,)` and whether the mesh is valid; see `keep`.
+        """
+        rest = uniform_mesh(self.grid).vertices.astype(self.rest.dtype)
+        return self.keep(self.move(seen, self.rest), rest, self.rest)
+
+    def advance(
+        self,
+        u: Float[Array, "channel *space"],
+        mesh: Grid | StructuredMesh,
+        vertices: Float[Array, "dim *vertex"],
+        potential: Float[Array, "*vertex"],
+    ) -> tuple[Float[Array, "dim *vertex"], Float[Array, "*vertex"], Bool[Array, ""]]:
+        """The next mesh, for a solution on a mesh.
+
+        **Arguments:**
+
+        - `u`: the solution `(channel, *space)`.
+        - `mesh`: where it is.
+        - `vertices`, `potential`: the mesh to start from and to fall back on, `(dim, *vertex)` and `(*vertex,)`.
+
+        **Returns:** vertices `(dim, *vertex)`, potential `(*vertex,)` and whether the mesh is valid; see `keep`.
+        """
+        return self.keep(self.move(self.look(u, mesh), potential), vertices, potential)
+
     def keep(
         self,
         moved: Moved,

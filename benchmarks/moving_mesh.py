@@ -206,20 +206,34 @@ def _report_pair(prefix: str, runs: _Runs, form: str, control: str, seeds: list[
             )
 
 
+def with_nodes(problem: _Set, nodes: int, which: str) -> _Set:
+    """A data set on another number of nodes.
+
+    **Arguments:**
+
+    - `problem`: on 48 per axis.
+    - `nodes`: how many it shall be.
+    - `which`: names those runs.
+
+    **Returns:** the data set.
+    """
+    if nodes == 48:
+        return problem
+    # Errors are measured at every third point of the truth, which must not be nodes more often than not.
+    judged = {"judge_every": 5} if 192 // nodes % 3 == 0 else {}
+    return problem._replace(
+        label=f"{problem.label}-{which}-{nodes}", fields={**problem.fields, "nodes": nodes, **judged}
+    )
+
+
 def _count_nodes(problem: _Set, saving: _Saving, folder: pathlib.Path) -> None:
     """How many times the nodes of the moving form its control needs for the same error in a rollout."""
-    errors, used = [], []
-    for nodes in saving.fixed:
-        at = problem._replace(
-            label=f"{problem.label}-fixed-{nodes}", fields={**problem.fields, "nodes": nodes}
-        )
-        run = _train(problem if nodes == 48 else at, folder, "laptop", "corrected-identity", 0)
-        errors.append(run.numbers["rollout_error"])
-        used.append(run)
-    few = problem._replace(
-        label=f"{problem.label}-moved-{saving.moved}", fields={**problem.fields, "nodes": saving.moved}
-    )
-    own = _train(problem if saving.moved == 48 else few, folder, "laptop", "corrected", 0)
+    used = [
+        _train(with_nodes(problem, nodes, "fixed"), folder, "laptop", "corrected-identity", 0)
+        for nodes in saving.fixed
+    ]
+    errors = [run.numbers["rollout_error"] for run in used]
+    own = _train(with_nodes(problem, saving.moved, "moved"), folder, "laptop", "corrected", 0)
     wanted, used = own.numbers["rollout_error"], [*used, own]
     # Between two meshes errors are a power of the nodes; beyond the finest nothing is claimed.
     finer = np.interp(-np.log(wanted), -np.log(errors), np.log(saving.fixed))

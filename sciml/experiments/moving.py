@@ -23,6 +23,8 @@ from .. import nn, training
 from ..data import evolve
 from ..meshes import (
     Follower,
+    Gaussian,
+    HessianMonitor,
     MovingStep,
     VolumeStep,
 )
@@ -122,6 +124,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     }
     # Of the classical step from frame to frame on 48 nodes per axis: how many small ones, of how many stages.
     small_steps: ClassVar[tuple[int, int]] = (8, 3)
+    # Over how many cells of the nodes' grid the density is smoothed that the mesh is made for.
+    smoothing: ClassVar[float] = 1.0
     scatters: ClassVar[tuple[Scatter, ...]] = (
         Scatter("nodes", "rollout_error", "nodes per axis", "relative error, mean over the rollout"),
         Scatter("step_seconds", "rollout_error", "seconds per step", "relative error, mean over the rollout"),
@@ -156,11 +160,21 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
                 f"nodes={self.nodes} must divide the {fine.shape[0]} points of the truth; take one of "
                 f"{[k for k in range(8, fine.shape[0]) if fine.shape[0] % k == 0]}."
             )
+        stride = fine.shape[0] // self.nodes
+        if math.gcd(stride, self.judge_every) > 1:
+            odd = next(k for k in (3, 5, 7) if stride % k)
+            raise ValueError(
+                f"judge_every={self.judge_every} measures errors at every node or every so many nodes of nodes="
+                f"{self.nodes}, which are {stride} points of the truth apart, and too seldom between them. Take "
+                f"judge_every={odd}."
+            )
         return Grid(fine.box, (self.nodes,) * fine.dimensions)
 
     def follower(self) -> Follower:
         """What moves the mesh; a neural mover that was trained takes the place of its own."""
-        return Follower(self.grid)
+        seen = 2  # times finer than the nodes the solution is looked at
+        smooth = HessianMonitor(smoothing=Gaussian(seen * self.smoothing))
+        return Follower(self.grid, refinement=seen, monitor=smooth)
 
     def prior(self) -> VolumeStep:
         """The classical step that methods correct."""
@@ -352,6 +366,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             fixed["near"] = (self.networks.neighbors, NEAR)
         if kind == "ahead":
             fixed["small_steps"] = self.small_steps
+        if self.smoothing != 1:
+            fixed["smoothing"] = self.smoothing
         cache = folder.parent / "data" / f"{self.name}-{kind}-{part}-{fingerprint(fixed)}.npz"
         if not cache.is_file():
             cache.parent.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,8 @@ class Burgers2DMoving(AbstractMovingExperiment):
     rollout: int = 20
     """Steps that are judged in a row."""
     judge_every: int = 3
-    """Errors are measured at every such point of the truth along each axis; odd, so that nodes are not favored."""
+    """Errors are measured at every such point of the truth along each axis; a number that has no factor in common with
+    the points from node to node, so that nodes are not favored."""
     split: Split = LAPTOP
     """How many trajectories for what."""
     networks: Networks = Networks()
@@ -128,7 +129,8 @@ class FrontMoving(AbstractMovingExperiment):
     rollout: int = 20
     """Steps that are judged in a row."""
     judge_every: int = 3
-    """Errors are measured at every such point of the truth along each axis; odd, so that nodes are not favored."""
+    """Errors are measured at every such point of the truth along each axis; a number that has no factor in common with
+    the points from node to node, so that nodes are not favored."""
     split: Split = LAPTOP
     """How many trajectories for what."""
     networks: Networks = Networks()
@@ -159,6 +161,11 @@ class FrontMoving(AbstractMovingExperiment):
     def small_steps(self):
         """By family, as diffusion asks for; see `VolumeStep`."""
         return {"front": (8, 5), "allen-cahn": (4, 15), "ring": (8, 3)}[self.family]
+
+    @property
+    def smoothing(self):
+        """A thin ring wants a wider mesh: between its two edges and where it will be in a frame."""
+        return 1.5 if self.family == "ring" else 1.0
 
     @property
     def label(self):
@@ -211,7 +218,8 @@ class GrayScottMoving(AbstractMovingExperiment):
     rollout: int = 20
     """Steps that are judged in a row."""
     judge_every: int = 3
-    """Errors are measured at every such point of the truth along each axis; odd, so that nodes are not favored."""
+    """Errors are measured at every such point of the truth along each axis; a number that has no factor in common with
+    the points from node to node, so that nodes are not favored."""
     split: Split = LAPTOP
     """How many trajectories for what."""
     networks: Networks = Networks()

@@ -121,6 +121,12 @@ def test_nodes_that_do_not_divide_the_truth_are_refused():
         _ = experiment.grid
 
 
+def test_errors_are_not_measured_at_nodes_alone():
+    experiment = find_experiment("burgers2d-mmpde").sized("smoke")
+    with pytest.raises(ValueError, match=r"judge_every=2 .* nodes=8, which are 4 points .* judge_every=3\."):
+        _ = dataclasses.replace(experiment, nodes=8, judge_every=2).grid
+
+
 def test_a_rollout_longer_than_the_truth_is_refused(runs):
     experiment = find_experiment("burgers2d-mmpde").sized("smoke")
     experiment = dataclasses.replace(experiment, method="persistence", rollout=7)

@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 import statistics
 import tempfile
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -219,11 +220,39 @@ def with_nodes(problem: _Set, nodes: int, which: str) -> _Set:
     """
     if nodes == 48:
         return problem
-    # Errors are measured at every third point of the truth, which must not be nodes more often than not.
-    judged = {"judge_every": 5} if 192 // nodes % 3 == 0 else {}
-    return problem._replace(
-        label=f"{problem.label}-{which}-{nodes}", fields={**problem.fields, "nodes": nodes, **judged}
-    )
+    fields = {**problem.fields, "nodes": nodes, "judge_every": judge_between(nodes)}
+    return problem._replace(label=f"{problem.label}-{which}-{nodes}", fields=fields)
+
+
+def judge_between(nodes: int, points: int = 192) -> int:
+    """Every how many points of the truth errors are measured, so that those are not nodes more often than not.
+
+    **Arguments:**
+
+    - `nodes`: per axis.
+    - `points`: of the truth, per axis.
+
+    **Returns:** the stride.
+    """
+    return 5 if points // nodes % 3 == 0 else 3
+
+
+def find_equivalent(wanted: float, moved: int, errors: Sequence[float], fixed: Sequence[int]) -> float:
+    """How many times the nodes of a mesh that moves one that stays needs for the same error.
+
+    Between two meshes errors are a power of the nodes. Outside of them nothing is claimed but the nearest.
+
+    **Arguments:**
+
+    - `wanted`: the error where the mesh moves.
+    - `moved`: its nodes per axis.
+    - `errors`: of meshes that stay; they fall with the nodes.
+    - `fixed`: their nodes per axis.
+
+    **Returns:** the ratio of all nodes.
+    """
+    finer = np.interp(-np.log(wanted), -np.log(errors), np.log(fixed))
+    return float(np.exp(finer) / moved) ** 2
 
 
 def _count_nodes(problem: _Set, saving: _Saving, folder: pathlib.Path) -> None:
@@ -235,11 +264,9 @@ def _count_nodes(problem: _Set, saving: _Saving, folder: pathlib.Path) -> None:
     errors = [run.numbers["rollout_error"] for run in used]
     own = _train(with_nodes(problem, saving.moved, "moved"), folder, "laptop", "corrected", 0)
     wanted, used = own.numbers["rollout_error"], [*used, own]
-    # Between two meshes errors are a power of the nodes; beyond the finest nothing is claimed.
-    finer = np.interp(-np.log(wanted), -np.log(errors), np.log(saving.fixed))
     record_claim(
         claim=f"moving-mesh/{problem.label}-nodes-of-a-fixed-mesh-over-{saving.moved}x{saving.moved}-moved",
-        value=float(np.exp(finer) / saving.moved) ** 2,
+        value=find_equivalent(wanted, saving.moved, errors, saving.fixed),
         target=saving.target,
         seeds=(0,),
         **join_origins(used),

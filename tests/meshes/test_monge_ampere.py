@@ -93,6 +93,7 @@ def test_in_one_dimension_the_map_inverts_the_distribution():
     assert np.log2(error(16) / error(32)) == pytest.approx(2, abs=0.25)
 
 
+@pytest.mark.slow
 def test_cell_by_cell_masses_are_even():
     """Exact: by a finer formula than the solver's, where the equation at vertices leaves 15 %."""
     density = ring(PROBLEMS["bell"])
@@ -234,6 +235,7 @@ def test_gradient_with_respect_to_what_a_function_is_closed_over():
     """Gradient: a lambda's captured values count, as an equinox module's leaves do."""
     mover = MongeAmpere(tolerance=1e-13)
 
+    @jax.jit
     def first(amplitude):
         moved = mover.move(lambda x: 1 + amplitude * x[0] ** 2, COARSE, throw=False)
         return jnp.mean(moved.mesh.vertices[0])

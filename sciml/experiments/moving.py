@@ -261,13 +261,14 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
 
     def _film(self, stepper: AbstractStepper, test) -> dict[str, np.ndarray]:
         """What `draw_film` takes: a rollout from the start of the first test trajectory."""
-        truth = test.values[0]
+        truth, box = test.values[0], self.fine.box
         found, nodes = record(stepper, jnp.asarray(truth[0]), len(truth) - 1, self.judge_every)
         thin = (slice(None), -1, *[slice(None, None, self.judge_every)] * self.fine.dimensions)
         return {
             "truth": truth[thin],
             "found": np.asarray(found, np.float32),
             "nodes": np.asarray(nodes, np.float32),
+            "periods": np.where(box.periodic, box.lengths, 0.0),
         }
 
     def _list_truths(self, part) -> list:

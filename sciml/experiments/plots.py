@@ -1,7 +1,7 @@
 """Pictures of predictions and of their errors."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -178,7 +178,7 @@ def draw_film(
 
     - `film`: `truth` and `found` `(time, rows, columns)`, NaN where nothing is, and `nodes` `(time, 2, *space)`, in
         the unit square; or in the `extent` `(4,)`, from left to right and from bottom to top, and with `triangles`
-        `(triangle, 3)`.
+        `(triangle, 3)`. With the `periods` of the box, `(2,)`, 0 between walls, nodes are drawn all around it.
     - `label`: the method's name.
     - `times`: of the frames, `(time,)`.
 
@@ -236,11 +236,25 @@ def draw_frame(
     if "triangles" in film:
         axes[1].triplot(x, y, film["triangles"], **lines)
     else:
-        axes[1].plot(x, y, **lines)
-        axes[1].plot(x.T, y.T, **lines)
+        for one, other in _copy_nodes(x, y, film.get("periods", (0, 0))):
+            axes[1].plot(one, other, **lines)
+            axes[1].plot(one.T, other.T, **lines)
     axes[1].set_xlim(*extent[:2])
     axes[1].set_ylim(*extent[2:])
     return axes
+
+
+def _copy_nodes(x: np.ndarray, y: np.ndarray, periods) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A mesh closed across the seams of its box, and its copies beside this."""
+    both = np.stack([x, y])
+    for axis, period in enumerate(periods):
+        if period:
+            first = np.take(both, [0], axis=axis + 1)
+            first[axis] += period
+            both = np.concatenate([both, first], axis=axis + 1)
+    for along in (-1, 0, 1) if periods[0] else (0,):
+        for across in (-1, 0, 1) if periods[1] else (0,):
+            yield both[0] + along * periods[0], both[1] + across * periods[1]
 
 
 def write_film(films: dict[str, dict[str, Float[np.ndarray, "time ..."]]], file: pathlib.Path) -> None:

@@ -210,7 +210,7 @@ def draw_frame(
     - `film`: as for `draw_film`, arrays `(time, ...)`.
     - `label`: the method's name.
     - `frame`: which.
-    - `bound`: the end of the error's colors; by default the largest error of the film.
+    - `bound`: the end of the error's colors; by default nearly the largest error of the film.
     - `bars`: whether to draw color bars.
 
     **Returns:** the axes.
@@ -219,7 +219,7 @@ def draw_frame(
     low, high = float(np.nanmin(film["truth"])), float(np.nanmax(film["truth"]))
     error, extent = found - truth, film.get("extent", (0, 1, 0, 1))
     if bound is None:
-        bound = _largest_error(film)
+        bound = _bound_error(film)
     looks = (
         (truth, {"vmin": low, "vmax": high, "cmap": "viridis"}, "truth"),
         (found, {"vmin": low, "vmax": high, "cmap": "viridis"}, label),
@@ -271,7 +271,7 @@ def write_film(films: dict[str, dict[str, Float[np.ndarray, "time ..."]]], file:
     height = max(_height(film, width, len(films)) for film in films.values())
     figure, axes = pyplot.subplots(3, len(films), figsize=(width, height), squeeze=False)
     figure.subplots_adjust(left=0.08, right=0.98, top=0.97, bottom=0.02, hspace=0.05)
-    bound = max(map(_largest_error, films.values()))
+    bound = max(map(_bound_error, films.values()))
 
     def draw(frame):
         for column, (label, film) in zip(axes.T, films.items(), strict=True):
@@ -285,8 +285,9 @@ def write_film(films: dict[str, dict[str, Float[np.ndarray, "time ..."]]], file:
     pyplot.close(figure)
 
 
-def _largest_error(film) -> float:
-    return max(float(np.nanmax(np.abs(film["found"] - film["truth"]))), 1e-12)
+def _bound_error(film) -> float:
+    """The end of the colors of an error: all but the largest of a few points, beside which no other would be seen."""
+    return max(float(np.nanquantile(np.abs(film["found"] - film["truth"]), 0.999)), 1e-12)
 
 
 def _height(film, width: float, columns: int) -> float:

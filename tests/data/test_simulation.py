@@ -56,7 +56,7 @@ def test_the_semi_implicit_method_is_of_order_four_stiff_or_not(nu):
     ("calculus", "solver"),
     [
         (SPECTRAL, SemiImplicit()),
-        (SPECTRAL, diffrax.Tsit5()),
+        pytest.param(SPECTRAL, diffrax.Tsit5(), marks=pytest.mark.slow),
         (
             FiniteDifference(GRID),
             diffrax.Kvaerno5(root_finder=optimistix.Newton(rtol=1e-8, atol=1e-8, norm=optimistix.max_norm)),
@@ -85,6 +85,7 @@ def test_gradients_through_a_solve(calculus, solver):
     np.testing.assert_allclose(jax.grad(loss)(0.02), slope, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_spectral_and_finite_differences_agree():
     errors = []
     for n in (32, 64):

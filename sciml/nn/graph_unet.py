@@ -28,13 +28,21 @@ class GraphLevel(eqx.Module):
     - `senders`: the neighbors of each node `(node, neighbor)`; rows are filled up by the node itself.
     - `parents`: the node of the next graph that each belongs to, `(node,)`.
     - `children`: the nodes that belong to each of the next graph, `(parent, child)`; rows are filled up by the first.
-    - `shares`: the weights of the children, which add up to one, `(parent, child)`.
+    - `sizes`: how many nodes belong to each of the next graph, `(parent,)`.
     """
 
     senders: Int[Array, "node neighbor"]
     parents: Int[Array, " node"]
     children: Int[Array, "parent child"]
-    shares: Float[Array, "parent child"]
+    sizes: Int[
+        Array, " parent"
+    ]  # whole numbers: weights in their place would be trained as the network's own are
+
+    @property
+    def shares(self) -> Float[Array, "parent child"]:
+        """The weights of the children, which add up to one, `(parent, child)`."""
+        sizes = self.sizes[:, None]
+        return jnp.where(jnp.arange(self.children.shape[1]) < sizes, 1 / sizes, 0.0)
 
     def pool(self, values: Float[Array, "node feature"]) -> Float[Array, "parent feature"]:
         """The mean over the nodes that belong together.
@@ -97,12 +105,9 @@ def coarsen_graph(edges: Int[np.ndarray, "edge 2"], nodes: int, *, levels: int) 
                 f"levels={level}."
             )
         groups = [np.flatnonzero(parents == k) for k in range(coarse)]
-        shares = _fill([np.full(len(group), 1 / len(group)) for group in groups], [0.0] * coarse)
         children = _fill(groups, [group[0] for group in groups])
-        arrays = _fill(touching, range(count)), parents, children
-        found.append(
-            GraphLevel(*(jnp.asarray(a, jnp.int32) for a in arrays), jnp.asarray(shares, jnp.float32))
-        )
+        arrays = _fill(touching, range(count)), parents, children, [len(group) for group in groups]
+        found.append(GraphLevel(*(jnp.asarray(a, jnp.int32) for a in arrays)))
         edges = np.unique(np.sort(parents[edges], axis=1), axis=0)
         edges, count = edges[edges[:, 0] != edges[:, 1]], coarse
     last = _fill(_list_neighbors(edges, count), range(count))

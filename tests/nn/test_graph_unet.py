@@ -33,6 +33,7 @@ def test_a_graph_is_coarsened_about_fourfold_and_nobody_is_left_out():
         for k, row in enumerate(children):
             assert set(row) == set(np.flatnonzero(parents == k))
         np.testing.assert_allclose(np.sum(level.shares, axis=1), 1, rtol=1e-6)
+        assert not jax.tree.leaves(eqx.filter(level, eqx.is_inexact_array))  # nothing that could be trained
     senders = np.asarray(hierarchy.levels[0].senders)
     found = {(min(i, int(j)), max(i, int(j))) for i, row in enumerate(senders) for j in row if i != j}
     assert found == {(int(min(e)), int(max(e))) for e in edges}

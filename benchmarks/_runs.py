@@ -43,7 +43,7 @@ def keep_run(folder: pathlib.Path, experiment: AbstractExperiment, size: str) ->
         folder.mkdir(parents=True, exist_ok=True)
         write_config(folder, experiment, size)
         jax.clear_caches()  # as a user's first run has it: nothing compiled yet
-        experiment.train(folder, resume=(folder / "fit.json").is_file(), progress=False)
+        experiment.train(folder, resume=True, progress=False)
         experiment.evaluate(folder, progress=False)
         session = current_session()
         marker.write_text(json.dumps({"commit": session.commit, "device": session.device}))

@@ -28,7 +28,9 @@ from ..meshes import (
 from ..pdes import Box, Dirichlet, Grid, Neumann
 from .base import Scatter, fingerprint
 from .moving import AbstractMovingExperiment, Steps
+from .moving_judgement import check_rollout
 from .moving_networks import BRANCHES, SingleBranch, measure_scales
+from .moving_samples import digest
 from .triangle_samples import (
     BranchTriangleLoss,
     FixedTriangleLoss,
@@ -184,6 +186,9 @@ class CylinderMoving(AbstractMovingExperiment):
         outside = np.hypot(*points) > MOVED.radius
         return Window(jnp.asarray(wakes.spacing, jnp.float32), jnp.asarray(points[:, outside], jnp.float32))
 
+    def _check(self):
+        check_rollout(self.rollout, self.frames)
+
     def _simulate(self) -> Wakes:
         return simulate_all(
             self.reynolds,
@@ -224,6 +229,7 @@ class CylinderMoving(AbstractMovingExperiment):
             return sample_fixed_wakes(wakes, self._mesh(parts), window)
         names = (*self.data_fields(), "nodes", "seen")
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in names}
+        fixed["data"] = digest(parts[part].values)
         if self.method == "published":
             fixed["neighbors"] = self.networks.neighbors
         cache = folder.parent / "data" / f"{self.name}-{self.method}-{part}-{fingerprint(fixed)}.npz"

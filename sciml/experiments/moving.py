@@ -32,7 +32,7 @@ from ..pdes import AbstractCalculus, AbstractPDE, Grid
 from . import plots, report
 from .autoregressive import AbstractSurrogateExperiment
 from .base import Curve, Scatter, fingerprint
-from .moving_judgement import judge_steps
+from .moving_judgement import check_rollout, judge_steps
 from .moving_losses import BranchLoss, FixedLoss, MovingLoss, Unmoved
 from .moving_movers import (
     DrivenLoss,
@@ -47,6 +47,7 @@ from .moving_networks import BRANCHES, CORRECTED, NEAR, build_model, measure_sca
 from .moving_samples import (
     add_images,
     add_sample_images,
+    digest,
     measure_corrections,
     sample_ahead,
     sample_branches,
@@ -93,12 +94,22 @@ class Steps:
     mover_steps: int = 1500
     """Steps that train a neural mover before."""
 
+    def __post_init__(self):
+        for name, least in (("steps", 1), ("batch_size", 1), ("unroll", 1), ("noise", 0), ("mover_steps", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"Steps.{name} is {least} or more; got {getattr(self, name)}.")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Steps.{name} is more than 0; got {getattr(self, name)}.")
+        if not 0 <= self.round_trips <= 1:
+            raise ValueError(f"Steps.round_trips is a share, 0 to 1; got {self.round_trips}.")
+
 
 class AbstractMovingExperiment(AbstractSurrogateExperiment):
     """An experiment whose methods step a solution on moving or fixed nodes.
 
     A subclass is a frozen dataclass with at least the fields `seed`, `method`, `nodes`, `split`, `networks`,
-    `optimization`, `rollout` and `judge_every`; it says what the problem is.
+    `optimization`, `frames`, `rollout` and `judge_every`; it says what the problem is.
     """
 
     measured_on: ClassVar[str] = (
@@ -117,7 +128,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         "identity": 1.5,
         "unet": 1.4,
         "cnn": 0.22,
-        "fno": 8.0,
+        "fno": 0.9,
         "gnn-big": 0.6,
         "published": 0.5,
         "published-identity": 0.5,
@@ -205,6 +216,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
 
     def train(self, folder, *, resume=False, data=None, progress=True):
         """Train the method; see `AbstractExperiment.train`."""
+        self._check()
         began = time.perf_counter()
         if self.method in UNTRAINED:
             write_table(folder / "summary.csv", [{"metric": "training_seconds", "value": 0.0}])
@@ -258,6 +270,11 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         plots.save(plots.draw_curves(drawn, self.curve), folder / "rollout.png")
         plots.save(plots.draw_film(film, self.label, times=parts["test"].times), folder / "film.png")
         report.write_report(folder, self, rows, ["rollout.png", "film.png"])
+
+    def _check(self) -> None:
+        """Refuse what would fail only after a training."""
+        check_rollout(self.rollout, self.frames)
+        _ = self.grid
 
     def _film(self, stepper: AbstractStepper, test) -> dict[str, np.ndarray]:
         """What `draw_film` takes: a rollout from the start of the first test trajectory."""
@@ -335,8 +352,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         """Whether a fixed grid's Fourier series is nearer to the truth than cubic interpolation, by validation."""
         steppers = [GridStepper(_stay, self.grid, self.fine, fourier) for fourier in (False, True)]
         size, values = self._size(validation), validation.values
-        middle = values.shape[1] // 2
-        frames = [jnp.asarray(trajectory[[middle, -1]]) for trajectory in values]
+        # The first frame is where a rollout starts; the floors of all others count.
+        frames = [jnp.asarray(trajectory) for trajectory in values]
         cubic, series = (
             np.mean([roll_beside(s, pair, size, self.judge_every).floors for pair in frames])
             for s in steppers
@@ -362,7 +379,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         if kind == "fixed" or self.mover != "classical":
             return sample_fixed(values, self.fine, self.grid)
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in (*self.data_fields(), "nodes")}
-        fixed["images"] = images
+        fixed |= {"images": images, "data": digest(parts[part].values)}
         if kind == "branch":
             fixed["near"] = (self.networks.neighbors, NEAR)
         if kind == "ahead":

@@ -119,18 +119,19 @@ class MovingStepper(AbstractStepper):
         """See `AbstractStepper.start`."""
         follower = self.follower
         seen = interpolate(fine, self.fine, follower.seen.coordinates, Cubic())
-        vertices, potential, _ = follower.begin(seen)
+        vertices, potential, valid = follower.begin(seen)
         mesh = StructuredMesh(follower.grid, vertices)
-        return interpolate(fine, self.fine, mesh.coordinates, Cubic()), vertices, potential
+        # Whether the first mesh was valid is told by the first step.
+        return interpolate(fine, self.fine, mesh.coordinates, Cubic()), vertices, potential, valid
 
     def step(self, state):
         """See `AbstractStepper.step`."""
-        u, vertices, potential = state
+        u, vertices, potential, began = state
         old = StructuredMesh(self.follower.grid, vertices)
         coming = u if self.ahead is None else self.ahead(u, old, old)
         vertices, potential, valid = self.follower.advance(coming, old, vertices, potential)
         new = StructuredMesh(self.follower.grid, vertices)
-        return (self.model(u, old, new), vertices, potential), valid
+        return (self.model(u, old, new), vertices, potential, jnp.ones_like(began)), valid & began
 
     def show(self, state):
         """See `AbstractStepper.show`."""

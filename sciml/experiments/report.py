@@ -50,6 +50,7 @@ MEANINGS = {
     "rollout_node_mse": "mean square error at the nodes, mean over a rollout",
     "invalid_meshes": "meshes that were not valid, and replaced by the one before",
     "blown_up": "rollouts that blew up",
+    "blown_up_at": "the first step at which one did, or 0",
     "nodes": "nodes per axis, or of triangles in all",
     "step_seconds": "seconds per step of prediction",
     "preparation_seconds": "seconds of making the samples",

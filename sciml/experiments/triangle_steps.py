@@ -93,16 +93,18 @@ class MovingTriangles(AbstractTriangleStepper):
         follower = self.follower
         seen = look_at(truth.values, self.window.spacing, jnp.asarray(follower.seen.coordinates))
         rest = follower.mesh.points
-        points, _ = follower.keep(follower.move(follower.measure(seen), rest), rest)
-        return look_at(truth.values, self.window.spacing, points), points, truth.feature
+        points, valid = follower.keep(follower.move(follower.measure(seen), rest), rest)
+        # Whether the first mesh was valid is told by the first step.
+        return look_at(truth.values, self.window.spacing, points), points, truth.feature, valid
 
     def step(self, state):
         """See `AbstractTriangleStepper.step`."""
-        u, points, feature = state
+        u, points, feature, began = state
         old = self.follower.mesh.move_to(points)
         density = self.follower.measure(reconstruct_on_grid(self.follower, u, old))
         points, valid = self.follower.keep(self.follower.move(density, points), points)
-        return (apply_step(self.model, u, old, old.move_to(points), feature), points, feature), valid
+        u = apply_step(self.model, u, old, old.move_to(points), feature)
+        return (u, points, feature, jnp.ones_like(began)), valid & began
 
     def show(self, state):
         """See `AbstractTriangleStepper.show`."""

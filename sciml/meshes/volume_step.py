@@ -126,10 +126,12 @@ def check_between(
     **Raises:** `ValueError` for meshes of two grids, or values of another shape.
     """
     u = check_values(owner, u, old.grid.shape)
-    if new.grid.shape != old.grid.shape:
+    grids = [(mesh.grid.shape, mesh.grid.box.lower, mesh.grid.box.upper) for mesh in (old, new)]
+    if grids[0] != grids[1]:
+        told = [f"{shape} points from {low} to {high}" for shape, low, high in grids]
         raise ValueError(
-            f"{owner} goes from one mesh to another of as many points; got {old.grid.shape} and {new.grid.shape}. "
-            "Interpolate the solution to the other grid first."
+            f"{owner} goes from one mesh to another of the same grid; got {told[0]} and {told[1]}. Interpolate the "
+            "solution to the other grid first."
         )
     return u
 

@@ -12,6 +12,7 @@ from sciml import nn
 from sciml.data import evolve
 from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
+from sciml.experiments.moving import Steps
 from sciml.experiments.moving_samples import (
     add_images,
     add_sample_images,
@@ -130,11 +131,8 @@ def test_errors_are_not_measured_at_nodes_alone():
 def test_a_rollout_longer_than_the_truth_is_refused(runs):
     experiment = find_experiment("burgers2d-mmpde").sized("smoke")
     experiment = dataclasses.replace(experiment, method="persistence", rollout=7)
-    folder = runs / "too-long"
-    folder.mkdir()
-    experiment.train(folder, progress=False)
     with pytest.raises(ValueError, match=r"rollout=7 steps do not fit in trajectories of 7 frames"):
-        experiment.evaluate(folder, progress=False)
+        experiment.train(runs, progress=False)
 
 
 def test_a_rollout_that_blows_up_says_at_which_step(runs, capsys, monkeypatch):
@@ -149,7 +147,23 @@ def test_a_rollout_that_blows_up_says_at_which_step(runs, capsys, monkeypatch):
     numbers = {row["metric"]: float(row["value"]) for row in read_table(folder / "metrics.csv")}
     assert "blew up, the first at step 1" in capsys.readouterr().out
     assert numbers["blown_up"] > 0
+    assert numbers["blown_up_at"] == 1
     assert numbers["last_error"] == 10
+    assert numbers["one_step_error"] == 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"unroll": 0}, "Steps.unroll is 1 or more; got 0"),
+        ({"noise": -0.1}, "Steps.noise is 0 or more; got -0.1"),
+        ({"learning_rate": 0.0}, "Steps.learning_rate is more than 0; got 0.0"),
+        ({"round_trips": 1.5}, "Steps.round_trips is a share, 0 to 1; got 1.5"),
+    ],
+)
+def test_bad_steps_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Steps(**settings)
 
 
 def test_a_run_that_was_not_trained_is_refused(runs, tmp_path):

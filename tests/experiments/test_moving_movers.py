@@ -43,7 +43,7 @@ def test_the_weights_of_a_mover_change_only_where_it_is_trained_along(tmp_path, 
     numbers = {row["metric"]: float(row["value"]) for row in read_table(folder / "metrics.csv")}
     assert numbers["invalid_meshes"] == 0
     parts = experiment._load(folder, None, False)
-    like = experiment._build_mover(parts)
+    like = experiment._build_mover(folder, parts)
     before = training.load_model(folder / "mover" / "best.eqx", like)
     model = DrivenSolver(experiment._build(np.ones((1, 2, 1, 16, 16))), like)
     after = training.load_model(folder / "best.eqx", model).mover

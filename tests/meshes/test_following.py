@@ -127,7 +127,7 @@ def test_the_network_sees_slopes_in_space(followed):
                 uniform_mesh(GRID),
                 uniform_mesh(Grid(GRID.box, (8, 8))),
             ),
-            "as many points",
+            "of the same grid",
         ),
         (lambda: step(slice(0, 1))(jnp.zeros((1, 5, 5)), *[uniform_mesh(GRID)] * 2), "channel, 12, 12"),
         (lambda: step(slice(0, 1))(jnp.zeros((2, 12, 12)), *[uniform_mesh(GRID)] * 2), "made for 1 channels"),

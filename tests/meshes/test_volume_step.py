@@ -133,7 +133,13 @@ def test_a_network_corrects_the_step_and_does_not_train_it():
         (lambda: VolumeStep(Burgers(0.1), 1.0, 2, 2), "stages is a whole number, 3 or more; got 2"),
         (
             lambda: VolumeStep(Burgers(0.1), 1.0)(SMOOTH, OLD, uniform_mesh(Grid(GRID.box, (8, 8)))),
-            r"as many points; got \(16, 16\) and \(8, 8\)",
+            r"of the same grid; got \(16, 16\) points .* and \(8, 8\) points",
+        ),
+        (
+            lambda: VolumeStep(Burgers(0.1), 1.0)(
+                SMOOTH, OLD, uniform_mesh(Grid(Box((0, 0), (3, 3)), (16, 16)))
+            ),
+            r"of the same grid; got .* and \(16, 16\) points from \(0.0, 0.0\) to \(3.0, 3.0\)",
         ),
         (lambda: VolumeStep(Burgers(0.1), 1.0)(SMOOTH[:, :5], OLD, NEW), r"\(channel, 16, 16\)"),
     ],

@@ -245,10 +245,11 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
 
     def evaluate(self, folder, *, data=None, progress=True):
         """Roll out beside the truth; see `AbstractExperiment.evaluate`."""
+        trained = self._read_summary(folder)
         parts = self._load(folder, data, progress)
         stepper = self._stepper(folder, parts)
         numbers, curve = self._judge(stepper, self._list_truths(parts["test"]), self._size(parts["train"]))
-        numbers |= _read_summary(folder)
+        numbers |= trained
         model = getattr(stepper, "model", None)
         numbers["parameters"] = 0 if self.method in UNTRAINED else nn.count_parameters(model)
         rows = [
@@ -275,6 +276,16 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         """Refuse what would fail only after a training."""
         check_rollout(self.rollout, self.frames)
         _ = self.grid
+
+    def _read_summary(self, folder: pathlib.Path) -> dict[str, float]:
+        """What a training that came to its end has written."""
+        file = folder / "summary.csv"
+        if not file.is_file():
+            raise ValueError(
+                f"{folder} holds no trained model yet (summary.csv). Go on with: sciml train {self.name} --resume "
+                f"{folder}"
+            )
+        return {row["metric"]: float(row["value"]) for row in read_table(file)}
 
     def _film(self, stepper: AbstractStepper, test) -> dict[str, np.ndarray]:
         """What `draw_film` takes: a rollout from the start of the first test trajectory."""
@@ -506,7 +517,3 @@ class _Classical(eqx.Module):
 def _stay(u):
     """Predict no change, `(channel, *space)`."""
     return u
-
-
-def _read_summary(folder: pathlib.Path) -> dict[str, float]:
-    return {row["metric"]: float(row["value"]) for row in read_table(folder / "summary.csv")}

@@ -1,6 +1,7 @@
 """Losses of steps: a method is fed its own predictions from a start with a little noise, so that rollouts stay near.
 
-All methods get the same noise and the same number of steps. Errors are divided by the size of the change of a frame.
+All methods get noise of the same relative size and the same number of steps. Errors are divided by the size of the
+change of a frame.
 """
 
 import equinox as eqx

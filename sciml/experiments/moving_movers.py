@@ -227,10 +227,12 @@ def load_mover(run: pathlib.Path, experiment) -> DataFreeMover:
     other, _ = read_config(run)
     wanted = {name: getattr(experiment, name, None) for name in ("viscosity", "nodes")}
     found = {"viscosity": getattr(other, "viscosity", None), "nodes": getattr(other, "cells", None)}
-    cure = (
-        "Leave mover_run out, and a mover is trained on the solver's own solutions; or train one by: sciml train "
-        f"burgers2d-mover --viscosity {wanted['viscosity']} --cells {wanted['nodes']}"
-    )
+    cure = "Leave mover_run out, and a mover is trained on the solver's own solutions"
+    if experiment.name == "burgers2d-mmpde":
+        cure += (
+            f"; or train one by: sciml train burgers2d-mover --viscosity {wanted['viscosity']} --cells "
+            f"{wanted['nodes']}"
+        )
     if other.name != "burgers2d-mover" or experiment.name != "burgers2d-mmpde":
         raise ValueError(
             f"{run} holds a mover of {other.name}, trained on another law than {experiment.name} solves: only movers "
@@ -244,7 +246,9 @@ def load_mover(run: pathlib.Path, experiment) -> DataFreeMover:
             )
     file = pathlib.Path(run) / "best.eqx"
     if not file.is_file():
-        raise ValueError(f"{run} holds no trained mover yet (best.eqx). Go on with: sciml train {other.name}")
+        raise ValueError(
+            f"{run} holds no trained mover yet (best.eqx). Go on with: sciml train {other.name} --resume {run}"
+        )
     parts = other._load(pathlib.Path(run), None, False)
     seen, held = (
         make_samples(parts[name]["u"], other.see(), other.monitor()).seen for name in ("train", "validation")

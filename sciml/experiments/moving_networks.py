@@ -58,6 +58,8 @@ class Networks:
     """Of a network of messages; the bigger one has as many parameters as two of them."""
     graph_depth: int = 3
     """Its layers."""
+    interpolation: Literal["relative", "absolute"] = "relative"
+    """Of the published form: with weights that sum to one and see relative positions only, or as it was published."""
 
 
 def build_model(
@@ -130,7 +132,7 @@ def build_model(
                 channels,
                 channels,
                 width=w,
-                modes=min(12, grid.shape[0] // 2),
+                modes=min(sizes.modes, grid.shape[0] // 2),
                 depth=4,
                 periodic=grid.box.periodic,
                 residual=True,
@@ -161,6 +163,8 @@ def _build_graphs(method: Method, sizes: Networks, grid: Grid, channels: int, ke
         )
 
     def interpolation(key):
+        if sizes.interpolation == "absolute":
+            return nn.AbsoluteInterpolation(dims, neighbors=NEAR, periods=periods, key=key)
         return nn.RelativeInterpolation(dims, neighbors=NEAR, width=16, periods=periods, key=key)
 
     both = MovingMeshSolver(

@@ -245,8 +245,14 @@ def plan_meshes(
 
     **Returns:** indices in 16 bits where they fit: `heard` `(node, neighbors)`, `gather` and `scatter` `(node, near)`.
 
-    **Raises:** `ImportError` without scipy.
+    **Raises:** `ImportError` without scipy; `ValueError` for fewer nodes than neighbors.
     """
+    least = max(neighbors + 1, near)
+    if min(len(nodes), len(moved)) < least:
+        raise ValueError(
+            f"plan_meshes needs {least} nodes or more, for {neighbors} neighbors of each and {near} to interpolate "
+            f"between; got {len(nodes)} and {len(moved)}."
+        )
     tree = require("scipy.spatial", extra="meshes").cKDTree
     box = grid.box
     lengths = np.array(box.lengths)

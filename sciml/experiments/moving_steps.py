@@ -1,7 +1,7 @@
 """What methods on moving and on fixed meshes have in common: a state, a step, and a solution on the fine grid.
 
 Every method starts from the fine truth, takes of it what its own nodes see, and is judged after reconstruction on the
-fine grid: all by cubic interpolation from the nodes they have.
+fine grid: by cubic interpolation from the nodes it has, or by the Fourier series of a fixed grid where that is nearer.
 """
 
 import abc

@@ -251,7 +251,11 @@ def check_places(owner: str, nodes: Float[Array, "node dim"], periods: Periods) 
         if side is not None:
             places[:, axis] %= side
     # To a millionth of the domain: rounding may part nodes that were meant to be one.
-    places = np.round(places / (1e-6 * max(np.ptp(places), 1e-12)))
+    unit = 1e-6 * max(np.ptp(places), 1e-12)
+    places = np.round(places / unit)
+    for axis, side in enumerate(sides):
+        if side is not None:
+            places[:, axis] %= max(np.round(side / unit), 1)  # what was just below the end is at the start
     _, index, counts = np.unique(places, axis=0, return_inverse=True, return_counts=True)
     twice = np.flatnonzero(counts > 1)
     if len(twice):
@@ -278,8 +282,9 @@ def _check_inside(nodes: Array, moved: Array, step: GraphStep) -> None:
             worst = int(np.argmax(away))
             raise ValueError(
                 f"MovingMeshSolver got {int(np.sum(away > step.spacing))} moved node(s) outside of the domain; the "
-                f"worst, node {worst}, is at {np.asarray(moved[worst]).tolist()}, where axis {axis} goes from {low:g} "
-                f"to {high:g}. Use a mover that keeps walls, such as MongeAmpere(), or give the period of the axis."
+                f"worst, node {worst}, is at {np.asarray(moved[worst]).tolist()}, where the nodes that stay go from "
+                f"{low:g} to {high:g} along axis {axis}. Use a mover that keeps walls, such as MongeAmpere(), or give "
+                "the period of the axis."
             )
 
 

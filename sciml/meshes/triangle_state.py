@@ -80,10 +80,10 @@ class TriangleStep(eqx.Module):
         """
         u = check_values("TriangleStep", u, old.points.shape[1:])
         if new.points.shape != old.points.shape or new.triangles.shape != old.triangles.shape:
+            sizes = [f"{m.points.shape[1]} nodes and {len(m.triangles)} triangles" for m in (old, new)]
             raise ValueError(
-                f"TriangleStep goes from one mesh to another with the same triangles; got meshes of "
-                f"{old.points.shape[1]} and {new.points.shape[1]} nodes. Interpolate the solution to the other mesh "
-                f"first."
+                f"TriangleStep goes from one mesh to another with the same triangles; got meshes of {sizes[0]} and of "
+                f"{sizes[1]}. Interpolate the solution to the other mesh first."
             )
         if len(u) != len(self.size):
             raise ValueError(

@@ -123,7 +123,7 @@ def check_between(
 
     **Returns:** the solution as an array, `(channel, *space)`.
 
-    **Raises:** `ValueError` for meshes of two grids, or values of another shape.
+    **Raises:** `ValueError` for meshes of two grids or beyond a wall, or values of another shape.
     """
     u = check_values(owner, u, old.grid.shape)
     grids = [(mesh.grid.shape, mesh.grid.box.lower, mesh.grid.box.upper) for mesh in (old, new)]
@@ -133,7 +133,26 @@ def check_between(
             f"{owner} goes from one mesh to another of the same grid; got {told[0]} and {told[1]}. Interpolate the "
             "solution to the other grid first."
         )
+    for mesh in (old, new):
+        _check_inside(owner, mesh)
     return u
+
+
+def _check_inside(owner: str, mesh: StructuredMesh) -> None:
+    """Refuse vertices beyond a wall, if they are known."""
+    if isinstance(mesh.vertices, jax.core.Tracer):
+        return
+    box = mesh.grid.box
+    for axis, (low, high, wraps) in enumerate(zip(box.lower, box.upper, box.periodic, strict=True)):
+        along = np.asarray(mesh.vertices[axis])
+        away = np.maximum(low - along, along - high)
+        if not wraps and not away.max() <= 1e-5 * (high - low):
+            place = tuple(map(int, np.unravel_index(np.argmax(away), away.shape)))
+            raise ValueError(
+                f"{owner} got a mesh with vertices outside of the domain, which goes from {low:g} to {high:g} along "
+                f"axis {axis}; the worst, vertex {place}, is at {float(along[place]):g}. Use a mover that keeps walls, "
+                "such as MongeAmpere()."
+            )
 
 
 class _Table(NamedTuple):

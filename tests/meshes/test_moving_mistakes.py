@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import pytest
 
 from sciml import nn
-from sciml.meshes import Follower, GraphStep, MovingMeshSolver, MovingStep, PlannedTransfer, uniform_mesh
+from sciml.meshes import (
+    Follower,
+    GraphStep,
+    MovingMeshSolver,
+    MovingStep,
+    PlannedTransfer,
+    StructuredMesh,
+    uniform_mesh,
+)
 from sciml.pdes import Box, Grid, Neumann
 
 WALLS = Grid(Box((0.0, 0.0), (1.0, 1.0), Neumann(0.0)), (6, 6))
@@ -30,7 +38,8 @@ def solve(nodes=NODES, moved=NODES, u=U, neighbors=4, periods=None):
 def step(u, old, new):
     """A step from mesh to mesh."""
     one = jnp.ones(1)
-    return MovingStep(lambda x: x[:1], one, one, one)(u, uniform_mesh(old), uniform_mesh(new))
+    old, new = (uniform_mesh(mesh) if isinstance(mesh, Grid) else mesh for mesh in (old, new))
+    return MovingStep(lambda x: x[:1], one, one, one)(u, old, new)
 
 
 SMALL = Grid(WALLS.box, (5, 5))
@@ -45,7 +54,11 @@ TABLE = {
     ),
     "meshes of different sizes": (
         lambda: step(jnp.ones((1, 6, 6)), WALLS, SMALL),
-        ["got (6, 6) and (5, 5)", "Interpolate the solution to the other grid first"],
+        [
+            "got (6, 6) points from",
+            "and (5, 5) points from",
+            "Interpolate the solution to the other grid first",
+        ],
     ),
     "data of another size than a follower looks at": (
         lambda: Follower(WALLS).move(jnp.ones((1, 6, 6)), jnp.zeros((7, 7))),
@@ -57,7 +70,15 @@ TABLE = {
     ),
     "nodes outside the domain": (
         lambda: solve(moved=NODES.at[7].set(jnp.array([1.5, 0.25]))),
-        ["node 7, is at [1.5, 0.25]", "axis 0 goes from 0.0833333 to 0.916667", "a mover that keeps walls"],
+        [
+            "node 7, is at [1.5, 0.25]",
+            "go from 0.0833333 to 0.916667 along axis 0",
+            "a mover that keeps walls",
+        ],
+    ),
+    "vertices outside the domain": (
+        lambda: step(jnp.ones((1, 6, 6)), WALLS, StructuredMesh(WALLS, 1.5 * uniform_mesh(WALLS).vertices)),
+        ["goes from 0 to 1 along axis 0", "vertex (6, 0), is at 1.5", "a mover that keeps walls"],
     ),
     "nodes that are not finite": (
         lambda: solve(moved=NODES.at[7].set(jnp.nan)),
@@ -78,6 +99,13 @@ TABLE = {
     "duplicate nodes across the seam": (
         lambda: solve(moved=NODES.at[9].set(NODES[4] + jnp.array([1.0, 0.0])), periods=(1.0, 1.0)),
         ["the moved mesh got nodes 4 and 9 at one place", "the end is the start"],
+    ),
+    "duplicate nodes across the seam, but for rounding": (
+        lambda: solve(
+            moved=NODES.at[4].set(jnp.array([0.0, 0.25])).at[9].set(jnp.array([1 - 1e-7, 0.25])),
+            periods=(1.0, 1.0),
+        ),
+        ["the moved mesh got nodes 4 and 9 at one place"],
     ),
     "neighbors of another number": (
         lambda: nn.RelativeInterpolation(2, neighbors=4, width=4, key=jax.random.key(0))(

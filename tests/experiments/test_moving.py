@@ -152,6 +152,20 @@ def test_a_rollout_that_blows_up_says_at_which_step(runs, capsys, monkeypatch):
     assert numbers["one_step_error"] == 10
 
 
+def test_the_published_form_may_interpolate_as_published():
+    """Structure: every setting takes effect, and the model still steps."""
+    smoke = find_experiment("burgers2d-mmpde").sized("smoke")
+    kinds = {}
+    for kind in ("relative", "absolute"):
+        networks = dataclasses.replace(smoke.networks, interpolation=kind)
+        model = dataclasses.replace(smoke, method="published", networks=networks).network()
+        nodes = list_nodes(smoke.grid)
+        assert model(jnp.ones((1, len(nodes))), nodes, nodes + 0.01).shape == (1, len(nodes))
+        kinds[kind] = type(model.gather), type(model.scatter)
+    assert kinds["relative"] == (nn.RelativeInterpolation,) * 2
+    assert kinds["absolute"] == (nn.AbsoluteInterpolation,) * 2
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

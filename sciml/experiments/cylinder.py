@@ -27,10 +27,11 @@ from ..meshes import (
 )
 from ..pdes import Box, Dirichlet, Grid, Neumann
 from .base import Scatter, fingerprint
-from .moving import AbstractMovingExperiment, Steps
+from .moving import AbstractMovingExperiment
 from .moving_judgement import check_rollout
 from .moving_networks import BRANCHES, SingleBranch, measure_scales
 from .moving_samples import digest
+from .settings import Steps
 from .triangle_samples import (
     BranchTriangleLoss,
     FixedTriangleLoss,

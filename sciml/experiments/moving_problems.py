@@ -16,11 +16,11 @@ from ..pdes import (
     Spectral,
     Spots,
 )
-from .moving import AbstractMovingExperiment, Steps
+from .moving import AbstractMovingExperiment
 from .moving_movers import MoverKind
 from .moving_networks import Method, Networks
 from .problem import Problem
-from .settings import Split
+from .settings import Split, Steps
 
 LAPTOP = Split(train=80, validation=10, test=20)
 PAPER = Split(train=80, validation=20, test=100)

@@ -69,3 +69,37 @@ class Optimization:
             raise ValueError(
                 f"pushforward trains on the model's own predictions and needs unroll of at least 2; got {self.unroll}."
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """How to train what steps a solution from mesh to mesh."""
+
+    steps: int = 600
+    """Optimizer steps of `moving` and `corrected`; other methods take as many as fit in about the same time."""
+    batch_size: int = 4
+    """Windows per step."""
+    learning_rate: float = 1e-3
+    """The largest, reached after 5 % of the steps; then it falls as a cosine."""
+    clip: float = 1.0
+    """The largest gradient norm."""
+    noise: float = 0.003
+    """Added to the start of a window, over the size of the solution."""
+    unroll: int = 2
+    """How many of its own steps a method is trained on."""
+    images: bool = True
+    """Whether to train on mirror images, too, where the law has them."""
+    round_trips: float = 0.1
+    """The share of steps that train the interpolations of the published form first."""
+    mover_steps: int = 1500
+    """Steps that train a neural mover before."""
+
+    def __post_init__(self):
+        for name, least in (("steps", 1), ("batch_size", 1), ("unroll", 1), ("noise", 0), ("mover_steps", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"Steps.{name} is {least} or more; got {getattr(self, name)}.")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Steps.{name} is more than 0; got {getattr(self, name)}.")
+        if not 0 <= self.round_trips <= 1:
+            raise ValueError(f"Steps.round_trips is a share, 0 to 1; got {self.round_trips}.")

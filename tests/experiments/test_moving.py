@@ -12,7 +12,6 @@ from sciml import nn
 from sciml.data import evolve
 from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
-from sciml.experiments.moving import Steps
 from sciml.experiments.moving_samples import (
     add_images,
     add_sample_images,
@@ -22,6 +21,7 @@ from sciml.experiments.moving_samples import (
 )
 from sciml.experiments.moving_steps import GridStepper, continue_series, list_nodes, roll_beside
 from sciml.experiments.runs import read_table, write_config
+from sciml.experiments.settings import Steps
 from sciml.meshes import uniform_mesh
 from sciml.pdes import Box, Grid, Neumann, Periodic
 

@@ -94,7 +94,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         "identity": 1.5,
         "unet": 1.4,
         "cnn": 0.22,
-        "fno": 0.9,
+        "fno": 8.0,
         "gnn-big": 0.6,
         "published": 0.5,
         "published-identity": 0.5,

@@ -142,9 +142,9 @@ def _check_inside(owner: str, mesh: StructuredMesh) -> None:
     """Refuse vertices beyond a wall, if they are known."""
     if isinstance(mesh.vertices, jax.core.Tracer):
         return
-    box = mesh.grid.box
+    box, vertices = mesh.grid.box, np.asarray(mesh.vertices)
     for axis, (low, high, wraps) in enumerate(zip(box.lower, box.upper, box.periodic, strict=True)):
-        along = np.asarray(mesh.vertices[axis])
+        along = vertices[axis]
         away = np.maximum(low - along, along - high)
         if not wraps and not away.max() <= 1e-5 * (high - low):
             place = tuple(map(int, np.unravel_index(np.argmax(away), away.shape)))

@@ -91,8 +91,6 @@ _SETS = (
         "<= 0.7",
         {"moving": SEEDS, "identity": SEEDS, MEAN: (0,), "persistence": (0,)},
     ),
-    # So few nodes that what they cannot hold is no longer far below what the network gets wrong.
-    _Set("cylinder-600", "cylinder-mmpde", {"nodes": 600}, "report", LEARNED),
 )
 
 

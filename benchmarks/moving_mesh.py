@@ -19,6 +19,7 @@ from benchmarks._results import write_results
 from benchmarks._runs import Run, join_origins, keep_run
 from benchmarks._session import ROOT
 from sciml.experiments.base import find_experiment
+from sciml.experiments.moving_steps import choose_stride
 
 SEEDS = (0, 1, 2)
 MEAN = "mean-adapted"  # the mesh was moved once, for the mean of the training: the other control
@@ -182,10 +183,10 @@ def _compare(problem: _Set, folder: pathlib.Path, size: str, seeds: tuple[int, .
             seeds=[seed for seed in methods[best] if control in UNTRAINED or seed in methods[control]],
             **join_origins(runs.of(best, control)),
         )
-    for form, control in PAIRED:
-        if form in methods and control in methods:
-            used = [seed for seed in methods[form] if seed in methods[control]]
-            _report_pair(prefix, runs, form, control, used)
+    for form, other in PAIRED:
+        if form in methods and other in methods:
+            used = [seed for seed in methods[form] if seed in methods[other]]
+            _report_pair(prefix, runs, form, other, used)
     record_claim(
         claim=f"{prefix}-invalid-meshes",
         value=sum(run.numbers["invalid_meshes"] for run in runs.of(*moving)),
@@ -193,13 +194,13 @@ def _compare(problem: _Set, folder: pathlib.Path, size: str, seeds: tuple[int, .
         seeds=seeds,
         **join_origins(runs.of(*moving)),
     )
-    # Those of all methods are among the results.
-    for method in (best, max(controls, key=lambda c: runs.compare_means(best, c, "rollout_error"))):
+    # Those of all methods are among the results; `control` is that of the rollout.
+    for method in (best, control):
         record_claim(
             claim=f"{prefix}-rollout-error-{method}",
             value=runs.mean(method, "rollout_error"),
             target="report",
-            seeds=methods[method],
+            seeds=() if method in UNTRAINED else methods[method],
             **join_origins(runs.of(method)),
         )
 
@@ -251,7 +252,7 @@ def judge_between(nodes: int, points: int = 192) -> int:
 
     **Returns:** the stride.
     """
-    return 5 if points // nodes % 3 == 0 else 3
+    return choose_stride(points // nodes)
 
 
 def find_equivalent(wanted: float, moved: int, errors: Sequence[float], fixed: Sequence[int]) -> float:

@@ -60,6 +60,7 @@ from .moving_steps import (
     GridStepper,
     MovingStepper,
     Rollout,
+    choose_stride,
     list_nodes,
     record,
     roll_beside,
@@ -139,11 +140,10 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             )
         stride = fine.shape[0] // self.nodes
         if math.gcd(stride, self.judge_every) > 1:
-            odd = next(k for k in (3, 5, 7) if stride % k)
             raise ValueError(
                 f"judge_every={self.judge_every} measures errors at every node or every so many nodes of nodes="
                 f"{self.nodes}, which are {stride} points of the truth apart, and too seldom between them. Take "
-                f"judge_every={odd}."
+                f"judge_every={choose_stride(stride)}."
             )
         return Grid(fine.box, (self.nodes,) * fine.dimensions)
 

@@ -248,6 +248,18 @@ def thin_out(values: Float[Array, "channel *fine"], every: int) -> Float[Array, 
     return values[(slice(None), *[slice(None, None, every)] * (values.ndim - 1))]
 
 
+def choose_stride(spacing: int) -> int:
+    """Every how many points to measure, so that those are not nodes more often than not.
+
+    **Arguments:**
+
+    - `spacing`: the points from node to node.
+
+    **Returns:** the smallest of 3, 5 and 7 that does not divide it.
+    """
+    return next(k for k in (3, 5, 7) if spacing % k)
+
+
 def continue_series(
     values: Float[Array, "channel *space"], shape: tuple[int, ...]
 ) -> Float[Array, "channel *fine"]:

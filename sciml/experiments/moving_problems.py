@@ -140,7 +140,7 @@ class FrontMoving(AbstractMovingExperiment):
     family: Literal["front", "allen-cahn", "ring"] = "front"
     """Nagumo's fronts that advance, Allen and Cahn's that move by curvature, or a thin ring in a uniform flow."""
     thickness: float = 1.1
-    """Of the fronts, `sqrt(D / r)`, in points of a truth of 192."""
+    """Of the fronts, `sqrt(D / r)`, in points of a truth of 192; with it a ring gets thinner, its diffusion slower."""
 
     @classmethod
     def sized(cls, size):
@@ -176,10 +176,11 @@ class FrontMoving(AbstractMovingExperiment):
         """See `AbstractMovingExperiment.problem`."""
         fine, length = _make_grid(self.points), self.thickness / 192
         if self.family == "ring":
+            thinner = self.thickness / 1.1
             return Problem(
-                AdvectionDiffusion((0.35, 0.2), 5e-5),
+                AdvectionDiffusion((0.35, 0.2), 5e-5 * thinner**2),
                 Spectral(fine),
-                Spots(count=(1, 1), radii=(0.12, 0.25), edge=0.015, shape="ring"),
+                Spots(count=(1, 1), radii=(0.12, 0.25), edge=0.015 * thinner, shape="ring"),
                 _make_times(0.9, self.frames),
             )
         cubic = Spectral(fine, dealias=0.5)

@@ -19,8 +19,12 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ._xla import avoid_wrong_sums
+
 if TYPE_CHECKING:
     from sciml import constraints, data, diffeqs, experiments, meshes, nn, pdes, training
+
+avoid_wrong_sums()
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "constraints", "data", "diffeqs", "experiments", "meshes", "nn", "pdes", "training"]

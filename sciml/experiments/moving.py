@@ -456,17 +456,19 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     def _loss(self, samples: dict[str, np.ndarray], pretrain: bool):
         settings, grid = self.optimization, self.grid
         if self.method in MOVING:
-            return MovingLoss(grid, settings.noise, settings.unroll)
+            return MovingLoss(grid, settings.noise, settings.unroll, settings.pushforward)
         if self.method in BRANCHES or self.method.startswith("gnn"):
             unroll = 0 if pretrain else settings.unroll
             size, change = measure_scales(samples["u"])[:2]
             if self.mover != "classical":
                 joint = self.mover == "joint"
-                return DrivenLoss(self.follower(), settings.noise, unroll, size, change, joint)
+                return DrivenLoss(
+                    self.follower(), settings.noise, unroll, size, change, joint, settings.pushforward
+                )
             nodes, model = list_nodes(grid), self._build(samples["u"][:1])
             plan = eqx.filter_jit(model.plan)(nodes, nodes)
-            return BranchLoss(grid, settings.noise, unroll, size, change, plan)
-        return FixedLoss(grid, settings.noise, settings.unroll)
+            return BranchLoss(grid, settings.noise, unroll, size, change, plan, settings.pushforward)
+        return FixedLoss(grid, settings.noise, settings.unroll, settings.pushforward)
 
 
 class _Classical(eqx.Module):

@@ -33,11 +33,13 @@ class MovingLoss(eqx.Module):
     - `grid`: of the meshes.
     - `noise`: over the size of the solution.
     - `unroll`: how many steps.
+    - `pushforward`: whether gradients stop between steps.
     """
 
     grid: Grid
     noise: float
     unroll: int = eqx.field(static=True)
+    pushforward: bool = eqx.field(static=True, default=False)
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
@@ -65,6 +67,7 @@ class MovingLoss(eqx.Module):
             carried = PlannedTransfer(window["indices"][k], self.grid)(u) if known else None
             u = model(u, meshes[k], meshes[k + 1], carried)
             losses.append(compare(u, window["u"][k + 1], model.change))
+            u = hand_on(u, self.pushforward)
         return sum(losses) / len(losses)
 
 
@@ -76,11 +79,13 @@ class FixedLoss(eqx.Module):
     - `grid`: the grid.
     - `noise`: over the size of the solution.
     - `unroll`: how many steps.
+    - `pushforward`: whether gradients stop between steps.
     """
 
     grid: Grid
     noise: float
     unroll: int = eqx.field(static=True)
+    pushforward: bool = eqx.field(static=True, default=False)
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
@@ -103,6 +108,7 @@ class FixedLoss(eqx.Module):
         for k in range(self.unroll):
             u = step(u)
             losses.append(compare(u, window["u"][k + 1], model.change))
+            u = hand_on(u, self.pushforward)
         return sum(losses) / len(losses)
 
 
@@ -116,6 +122,7 @@ class BranchLoss(eqx.Module):
     - `unroll`: how many steps; 0 for the round trip.
     - `size`, `change`: those of the solution and of its change, `(channel,)`.
     - `plan`: who is near whom where no node moves.
+    - `pushforward`: whether gradients stop between steps.
     """
 
     grid: Grid
@@ -124,6 +131,7 @@ class BranchLoss(eqx.Module):
     size: Float[Array, " channel"]
     change: Float[Array, " channel"]
     plan: SolverPlan
+    pushforward: bool = eqx.field(static=True, default=False)
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
@@ -153,6 +161,7 @@ class BranchLoss(eqx.Module):
         for k in range(self.unroll):
             u = model(u, nodes, moved[k], plans[k])
             losses.append(compare(u.reshape(shape), window["u"][k + 1], self.change))
+            u = hand_on(u, self.pushforward)
         return sum(losses) / len(losses)
 
     def _plan(self, window: Window, k: int) -> SolverPlan:
@@ -222,6 +231,20 @@ def disturb(
     """
     column = (-1,) + (1,) * (u.ndim - 1)
     return u + noise * size.reshape(column) * jax.random.normal(key, u.shape, u.dtype)
+
+
+def hand_on(u: Float[Array, "channel *space"], pushforward: bool) -> Float[Array, "channel *space"]:
+    """What the next step starts from.
+
+    **Arguments:**
+
+    - `u`: what a step has predicted, `(channel, *space)`.
+    - `pushforward`: whether gradients stop here. A loss then teaches each step to go on from the errors of those before
+        it, but not to make errors that are easy to go on from.
+
+    **Returns:** the same values `(channel, *space)`.
+    """
+    return jax.lax.stop_gradient(u) if pushforward else u
 
 
 def compare(

@@ -30,7 +30,7 @@ from ..meshes import (
 from ..meshes.structured import reference_vertices
 from ..pdes import Grid
 from .mover_methods import MoverNetwork, MoverTraining
-from .moving_losses import Window, average, compare, disturb
+from .moving_losses import Window, average, compare, disturb, hand_on
 from .moving_steps import list_nodes
 from .runs import read_config
 
@@ -74,6 +74,7 @@ class DrivenLoss(eqx.Module):
     - `unroll`: how many steps; 0 for the round trip.
     - `size`, `change`: those of the solution and of its change, `(channel,)`.
     - `joint`: whether the mover is trained along.
+    - `pushforward`: whether gradients stop between steps.
     """
 
     follower: Follower
@@ -82,6 +83,7 @@ class DrivenLoss(eqx.Module):
     size: Float[Array, " channel"]
     change: Float[Array, " channel"]
     joint: bool = eqx.field(static=True)
+    pushforward: bool = eqx.field(static=True, default=False)
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
@@ -118,6 +120,7 @@ class DrivenLoss(eqx.Module):
             first = density if first is None else first
             u = solver(u.reshape(shape[0], -1), nodes, moved).reshape(shape)
             losses.append(compare(u, window["u"][k + 1], self.change))
+            u = hand_on(u, self.pushforward)
         total = sum(losses) / len(losses)
         return total + _OWN * self._equation(model.mover, first, own) if self.joint else total
 

@@ -87,6 +87,8 @@ class Steps:
     """Added to the start of a window, over the size of the solution."""
     unroll: int = 2
     """How many of its own steps a method is trained on."""
+    pushforward: bool = False
+    """Whether gradients stop between these steps: each then learns from what the ones before it made."""
     images: bool = True
     """Whether to train on mirror images, too, where the law has them."""
     round_trips: float = 0.1

@@ -15,9 +15,9 @@ from ..meshes import (
     TriangleStep,
     plan_triangles,
 )
-from .moving_losses import compare, disturb
+from .moving_losses import compare, disturb, hand_on
 from .moving_samples import stack_samples
-from .triangle_steps import Window, add_feature, look_at, reconstruct_on_grid
+from .triangle_steps import WakeStep, Window, add_feature, look_at, reconstruct_on_grid
 from .wake_data import Wake
 
 Samples = dict[str, np.ndarray]
@@ -108,6 +108,40 @@ def sample_branch_wakes(
     return found | stack_samples([sample(frames) for frames in found["u"]])
 
 
+def add_predictions(prior: WakeStep, samples: Samples, mesh: TriangleMesh) -> Samples:
+    """What a classical step makes of each frame: taken once here, it need not be taken in every step of a training.
+
+    **Arguments:**
+
+    - `prior`: the step.
+    - `samples`: what `sample_moving_wakes` or `sample_fixed_wakes` has made.
+    - `mesh`: has their triangles.
+
+    **Returns:** the samples, with `predicted` on the mesh of the next frame, `(trajectory, time, channel, node)`, and
+    for meshes that move `stayed` on the same mesh. Those of the last frame are of no next.
+    """
+
+    @eqx.filter_jit
+    def predict(now, places):
+        u, (old, new) = now["u"], (mesh.move_to(points) for points in (now["points"], places))
+        if "cell" not in now:
+            return {"predicted": prior(u, old, now["feature"])}
+        carried = PlannedTriangles(now["cell"], now["local"])(u, old)
+        return {"predicted": prior(carried, new, now["feature"]), "stayed": prior(u, old, now["feature"])}
+
+    def sample(trajectory):
+        count = len(trajectory["u"])
+        frames = [{name: x[k] for name, x in trajectory.items()} for k in range(count)]
+        return stack_samples(
+            [predict(frames[k], frames[min(k + 1, count - 1)]["points"]) for k in range(count)]
+        )
+
+    count = len(samples["u"])
+    return samples | stack_samples(
+        [sample({name: x[i] for name, x in samples.items()}) for i in range(count)]
+    )
+
+
 class MovingTriangleLoss(eqx.Module):
     """Of steps between moving meshes: onto the next mesh, and, as at the start of a rollout, onto the same one.
 
@@ -116,11 +150,13 @@ class MovingTriangleLoss(eqx.Module):
     - `mesh`: as it was made.
     - `noise`: over the size of the solution.
     - `unroll`: how many steps.
+    - `pushforward`: whether gradients stop between steps.
     """
 
     mesh: TriangleMesh
     noise: float
     unroll: int = eqx.field(static=True)
+    pushforward: bool = eqx.field(static=True, default=False)
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
@@ -141,13 +177,18 @@ class MovingTriangleLoss(eqx.Module):
         """
         meshes = [self.mesh.move_to(points) for points in window["points"]]
         feature = window["feature"][0]
-        u = disturb(self.noise, window["u"][0], model.size, key)
-        stayed = model(u, meshes[0], meshes[0], feature)
+        noise = disturb(self.noise, jnp.zeros_like(window["u"][0]), model.size, key)
+        u = window["u"][0] + noise
+        stayed = model(u, meshes[0], meshes[0], feature, _find_known(window, "stayed", noise))
         losses = [compare(stayed, window["ahead"][0], model.change, weigh_nodes(meshes[0]))]
         for k in range(self.unroll):
-            carried = PlannedTriangles(window["cell"][k], window["local"][k])(u, meshes[k])
+            carried = _find_known(window, "predicted", noise) if k == 0 else None
+            if carried is None:
+                carried = PlannedTriangles(window["cell"][k], window["local"][k])(u, meshes[k])
+                carried = model.predict(carried, meshes[k + 1], feature)
             u = model(u, meshes[k], meshes[k + 1], feature, carried)
             losses.append(compare(u, window["u"][k + 1], model.change, weigh_nodes(meshes[k + 1])))
+            u = hand_on(u, self.pushforward)
         return sum(losses) / len(losses)
 
 
@@ -159,11 +200,13 @@ class FixedTriangleLoss(eqx.Module):
     - `mesh`: the mesh.
     - `noise`: over the size of the solution.
     - `unroll`: how many steps.
+    - `pushforward`: whether gradients stop between steps.
     """
 
     mesh: TriangleMesh
     noise: float
     unroll: int = eqx.field(static=True)
+    pushforward: bool = eqx.field(static=True, default=False)
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
@@ -183,10 +226,13 @@ class FixedTriangleLoss(eqx.Module):
         **Returns:** a scalar.
         """
         weights, losses = weigh_nodes(self.mesh), []
-        u = disturb(self.noise, window["u"][0], model.size, key)
+        noise = disturb(self.noise, jnp.zeros_like(window["u"][0]), model.size, key)
+        u = window["u"][0] + noise
         for k in range(self.unroll):
-            u = model(u, self.mesh, self.mesh, window["feature"][0])
+            carried = _find_known(window, "predicted", noise) if k == 0 else None
+            u = model(u, self.mesh, self.mesh, window["feature"][0], carried)
             losses.append(compare(u, window["u"][k + 1], model.change, weights))
+            u = hand_on(u, self.pushforward)
         return sum(losses) / len(losses)
 
 
@@ -200,6 +246,7 @@ class BranchTriangleLoss(eqx.Module):
     - `unroll`: how many steps; 0 for the round trip.
     - `size`, `change`: those of the solution and of its change, `(channel,)`.
     - `plan`: who is near whom where no node moves.
+    - `pushforward`: whether gradients stop between steps.
     """
 
     mesh: TriangleMesh
@@ -208,6 +255,7 @@ class BranchTriangleLoss(eqx.Module):
     size: Float[Array, " channel"]
     change: Float[Array, " channel"]
     plan: SolverPlan
+    pushforward: bool = eqx.field(static=True, default=False)
 
     def __call__(self, model, batch, *, key):
         """The mean over windows; see `measure` for one of the `(window, time, ...)`."""
@@ -243,7 +291,13 @@ class BranchTriangleLoss(eqx.Module):
         for k in range(self.unroll):
             u = self.mesh.field(model(add_feature(u, feature), nodes, *place(k))[:channels]).value
             losses.append(compare(u, window["u"][k + 1], self.change, weights))
+            u = hand_on(u, self.pushforward)
         return sum(losses) / len(losses)
+
+
+def _find_known(window, name: str, noise: Array) -> Array | None:
+    """What the prior makes of the first frame, if it was asked before; with the noise, as if that went along."""
+    return window[name][0] + noise if name in window else None
 
 
 def weigh_nodes(mesh: TriangleMesh) -> Float[Array, " node"]:

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..data import sample_wake
-from ..meshes import MovingMeshSolver, TriangleFollower, TriangleMesh, TriangleStep, plan_triangles
+from ..meshes import FlowStep, MovingMeshSolver, TriangleFollower, TriangleMesh, TriangleStep, plan_triangles
 from .moving_steps import LOST, Rollout
-from .wake_data import Wake
+from .wake_data import Wake, find_viscosity
 
 State = Any
 
@@ -74,6 +74,32 @@ class AbstractTriangleStepper(eqx.Module):
         """
 
 
+class WakeStep(eqx.Module):
+    """The classical step of a wake, alone, or for `TriangleStep` to correct.
+
+    **Arguments:**
+
+    - `flow`: the step.
+    """
+
+    flow: FlowStep
+
+    def __call__(
+        self, u: Float[Array, "channel node"], mesh: TriangleMesh, feature: Float[Array, " feature"]
+    ) -> Float[Array, "channel node"]:
+        """Step on a mesh.
+
+        **Arguments:**
+
+        - `u`: `(channel, node)`.
+        - `mesh`: the mesh.
+        - `feature`: tells the Reynolds number, `(feature,)`.
+
+        **Returns:** one frame later, `(channel, node)`.
+        """
+        return self.flow(u, mesh, find_viscosity(feature))
+
+
 class MovingTriangles(AbstractTriangleStepper):
     """A solution on moving nodes: the mesh is moved for the solution as it is, and that is predicted on the new mesh.
 
@@ -84,7 +110,7 @@ class MovingTriangles(AbstractTriangleStepper):
     - `window`: where flows are looked at.
     """
 
-    model: TriangleStep
+    model: TriangleStep | WakeStep
     follower: TriangleFollower
     window: Window
 
@@ -116,12 +142,12 @@ class FixedTriangles(AbstractTriangleStepper):
 
     **Arguments:**
 
-    - `model`: `TriangleStep`, or a function of the values `(channel, node)`.
+    - `model`: a step from mesh to mesh, or a function of the values `(channel, node)`.
     - `mesh`: the mesh.
     - `window`: where flows are looked at.
     """
 
-    model: TriangleStep | Callable[[Float[Array, "channel node"]], Float[Array, "channel node"]]
+    model: TriangleStep | WakeStep | Callable[[Float[Array, "channel node"]], Float[Array, "channel node"]]
     mesh: TriangleMesh
     window: Window
 
@@ -132,7 +158,7 @@ class FixedTriangles(AbstractTriangleStepper):
     def step(self, state):
         """See `AbstractTriangleStepper.step`."""
         u, feature = state
-        if isinstance(self.model, TriangleStep):
+        if isinstance(self.model, TriangleStep | WakeStep):
             u = apply_step(self.model, u, self.mesh, self.mesh, feature)
         else:
             u = self.model(u)
@@ -214,7 +240,7 @@ def reconstruct_on_grid(
 
 @eqx.filter_jit
 def apply_step(
-    model: TriangleStep,
+    model: TriangleStep | WakeStep,
     u: Float[Array, "channel node"],
     old: TriangleMesh,
     new: TriangleMesh,
@@ -231,6 +257,8 @@ def apply_step(
 
     **Returns:** `(channel, node)`.
     """
+    if isinstance(model, WakeStep):
+        return model(u if new is old else plan_triangles(old, new.points)(u, old), new, feature)
     return model(u, old, new, feature)
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from ..data import Wakes, load_wakes, simulate_wakes
 
 VELOCITIES = 2  # the first channels of a wake; the third is vorticity, which follows from them
+_MIDDLE, _STRETCH = 100.0, 5.0  # of the Reynolds numbers, as methods are told them
 _FIRST_SEED = {"train": 0, "validation": 1000, "test": 2000}
 
 
@@ -63,9 +64,21 @@ def list_wakes(wakes: Wakes) -> list[Wake]:
     """
     found = []
     for values, reynolds in zip(wakes.values, wakes.reynolds, strict=True):
-        feature = np.full((len(values), 1), 5 * np.log(reynolds / 100), np.float32)
+        feature = np.full((len(values), 1), _STRETCH * np.log(reynolds / _MIDDLE), np.float32)
         found.append(Wake(np.asarray(values[:, :VELOCITIES], np.float32), feature))
     return found
+
+
+def find_viscosity(feature: Float[Array, " 1"]) -> Float[Array, ""]:
+    """One over the Reynolds number.
+
+    **Arguments:**
+
+    - `feature`: what methods are told of it, `(1,)`.
+
+    **Returns:** a scalar.
+    """
+    return jnp.exp(-feature[0] / _STRETCH) / _MIDDLE
 
 
 def simulate_all(

@@ -16,6 +16,7 @@ from .data_free import DataFreeMover
 from .densities import AbstractDensity, Bell, Ring, Uniform, check_density
 from .errors import ErrorNorms, interpolation_error
 from .family import Family, describe_family
+from .flow_step import FlowStep
 from .following import Followed, Follower
 from .graph_solver import GraphStep, MovingMeshSolver, SolverPlan
 from .gridded import GriddedDensity
@@ -110,6 +111,7 @@ __all__ = [
     "Extent",
     "Family",
     "FieldBranch",
+    "FlowStep",
     "Followed",
     "Follower",
     "FunctionMonitor",

@@ -10,6 +10,8 @@ Everything is differentiable with respect to the nodes.
 **Reference:** Ciarlet, "The finite element method for elliptic problems", 1978, doi:10.1137/1.9780898719208.
 """
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -97,6 +99,81 @@ def find_slopes(mesh: TriangleMesh, u: Float[Array, "channel node"]) -> Float[Ar
     u = check_values("find_slopes", u, mesh.points.shape[1:])
     corners = u[:, mesh.triangles]
     return jnp.sum(corners[:, None] * _slopes_of_elements(mesh).astype(u.dtype), axis=-1)
+
+
+class Rings(eqx.Module):
+    """Matrices of linear elements as rows of weights, for products in a loop; `make_rings` makes one.
+
+    **Arguments:**
+
+    - `table`: each node, and those it shares a triangle with, `(slot, node)`; the node itself fills up the columns.
+    - `slots`: where in its node's column the entry of each pair of corners is, `(3, 3, triangle)`.
+    """
+
+    table: Int[Array, "slot node"]
+    slots: Int[Array, "3 3 triangle"]
+
+    def assemble(self, mesh: TriangleMesh) -> Float[Array, "slot node"]:
+        """The matrix of stiffness.
+
+        **Arguments:**
+
+        - `mesh`: has the triangles that the rings were made for, and may have moved.
+
+        **Returns:** weights `(slot, node)`, the diagonal first.
+        """
+        elements = _stiffness_of_elements(mesh)
+        rows = jnp.broadcast_to(mesh.triangles.T[:, None], elements.shape)
+        return jnp.zeros(self.table.shape, elements.dtype).at[self.slots, rows].add(elements)
+
+    def weigh(self, mesh: TriangleMesh) -> Float[Array, " node"]:
+        """The matrix of mass, lumped: a third of the areas around each node.
+
+        **Arguments:**
+
+        - `mesh`: has the triangles that the rings were made for, and may have moved.
+
+        **Returns:** `(node,)`.
+        """
+        return jnp.zeros_like(mesh.points[0]).at[mesh.triangles].add(mesh.volumes[:, None] / 3)
+
+    def apply(
+        self, weights: Float[Array, "slot node"], u: Float[Array, "channel node"]
+    ) -> Float[Array, "channel node"]:
+        """A matrix times values at the nodes.
+
+        **Arguments:**
+
+        - `weights`: `(slot, node)`.
+        - `u`: `(channel, node)`.
+
+        **Returns:** `(channel, node)`.
+        """
+        # One slot after the other: four times as fast on a CPU as all at once.
+        return sum(w * u[:, beside] for w, beside in zip(weights, self.table))
+
+
+def make_rings(mesh: TriangleMesh) -> Rings:
+    """Find who shares a triangle with whom.
+
+    **Arguments:**
+
+    - `mesh`: the mesh.
+
+    **Returns:** the rings.
+    """
+    count, triangles = mesh.points.shape[1], np.asarray(mesh.triangles)
+    edges = np.asarray(mesh.connectivity.edges)
+    start, end = np.concatenate([edges, edges[:, ::-1]]).T
+    order = np.argsort(start, kind="stable")
+    start, end = start[order], end[order]
+    degrees = np.bincount(start, minlength=count)
+    slot = 1 + np.arange(len(start)) - np.repeat(np.cumsum(degrees) - degrees, degrees)
+    table = np.tile(np.arange(count), (1 + degrees.max(), 1))
+    table[slot, start] = end
+    corners = triangles.T
+    pairs = table[:, corners][:, :, None] == corners[None, None]  # (slot, 3, 3, triangle)
+    return Rings(*jax.device_put((table.astype(np.int32), pairs.argmax(axis=0).astype(np.int32))))
 
 
 def _slopes_of_elements(mesh: TriangleMesh) -> Array:

@@ -5,7 +5,12 @@
 with `R` the interpolation from the old mesh to the new one. Nodes move and edges stay, so the network is one on a fixed
 graph, whose geometry tells it where nodes are. Where the mesh has not moved the geometry is at rest and `R` the
 identity: the same network is its own control. See `moving_state.py` for structured meshes.
+
+Where the law is known, a classical step on the new mesh, such as `FlowStep`, may follow on `R`, and the network
+corrects what that gets wrong.
 """
+
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -29,6 +34,9 @@ class TriangleStep(eqx.Module):
     - `size`: the root mean square of each channel, `(channel,)`; not trained.
     - `change`: that of what the network adds, `(channel,)`; not trained.
     - `offset`: the mean of each channel, `(channel,)`; not trained.
+    - `located`: whether the network sees where in the domain a node is, as it has to where a prior is wrong near open
+        walls; one that does is of no use on another domain.
+    - `prior`: what the network corrects, `(R u, new mesh, features) -> u`, a step later; not trained. By default `R u`.
 
     **Raises:** `ValueError` for scales of different shapes.
     """
@@ -38,12 +46,14 @@ class TriangleStep(eqx.Module):
     size: Float[Array, " channel"]
     change: Float[Array, " channel"]
     offset: Float[Array, " channel"]
+    located: bool = eqx.field(static=True, default=False, kw_only=True)
+    prior: Callable[[Array, TriangleMesh, Array | None], Array] | None = None
 
     def __check_init__(self):
         check_scales(self)
 
     @staticmethod
-    def count_features(channels: int, walls: int, features: int = 0) -> int:
+    def count_features(channels: int, walls: int, features: int = 0, *, located: bool = False) -> int:
         """How many numbers the network sees at a node.
 
         **Arguments:**
@@ -51,10 +61,11 @@ class TriangleStep(eqx.Module):
         - `channels`: of the solution.
         - `walls`: of the mesh.
         - `features`: further ones.
+        - `located`: as for the step.
 
         **Returns:** the number.
         """
-        return 4 * channels + 6 + walls + features
+        return 4 * channels + 6 + walls + features + 2 * located
 
     def __call__(
         self,
@@ -72,7 +83,8 @@ class TriangleStep(eqx.Module):
         - `old`: where the solution is.
         - `new`: where it is wanted one step later. Conditions at its walls are met.
         - `features`: numbers that hold everywhere, such as that of Reynolds, `(feature,)`.
-        - `carried`: the solution interpolated to the new mesh, `(channel, node)`, where that is known already.
+        - `carried`: what interpolation to the new mesh, and the prior, make of the solution, `(channel, node)`, where
+            that is known already.
 
         **Returns:** the solution one step later at the nodes of the new mesh, `(channel, node)`.
 
@@ -91,6 +103,7 @@ class TriangleStep(eqx.Module):
             )
         if carried is None:
             carried = u if new is old else plan_triangles(old, new.points)(u, old)
+            carried = self.predict(carried, new, features)
         size, change, offset = (
             jax.lax.stop_gradient(x)[:, None].astype(u.dtype) for x in (self.size, self.change, self.offset)
         )
@@ -98,10 +111,32 @@ class TriangleStep(eqx.Module):
         spacing = jnp.sqrt(2 * new.domain_volume / len(new.triangles)).astype(u.dtype)
         slopes = new.gradient(new.known(scaled)).reshape(-1, u.shape[1]) * spacing
         seen = [(u - offset) / size, scaled, slopes, _describe(old, new, spacing).astype(u.dtype)]
+        if self.located:
+            low, high = (f(new.reference, axis=1, keepdims=True) for f in (jnp.min, jnp.max))
+            seen.append(((2 * new.points - low - high) / (high - low)).astype(u.dtype))
         if features is not None:
             seen.append(jnp.broadcast_to(features[:, None].astype(u.dtype), (len(features), u.shape[1])))
         found = self.network(jnp.concatenate(seen).T, (new.points / spacing).T, self.hierarchy).T
         return new.field(carried + change * found.astype(u.dtype)).value
+
+    def predict(
+        self, u: Float[Array, "channel node"], mesh: TriangleMesh, features: Float[Array, " feature"] | None
+    ) -> Float[Array, "channel node"]:
+        """What the network corrects.
+
+        **Arguments:**
+
+        - `u`: the solution interpolated to the new mesh, `(channel, node)`.
+        - `mesh`: the new mesh.
+        - `features`: as for a step.
+
+        **Returns:** the prior's solution one step later, or without one what was given, `(channel, node)`.
+        """
+        if self.prior is None:
+            return u
+        arrays, rest = eqx.partition(self.prior, eqx.is_inexact_array)
+        fixed = eqx.combine(jax.lax.stop_gradient(arrays), rest)
+        return fixed(u, mesh, features).astype(u.dtype)
 
 
 def make_hierarchy(mesh: TriangleMesh, levels: int) -> nn.GraphHierarchy:

@@ -31,7 +31,10 @@ class PlannedTriangles(eqx.Module):
     local: Float[Array, "3 point"]
 
     def __call__(
-        self, values: Float[Array, "channel node"], mesh: TriangleMesh
+        self,
+        values: Float[Array, "channel node"],
+        mesh: TriangleMesh,
+        slopes: Float[Array, "channel 2 node"] | None = None,
     ) -> Float[Array, "channel point"]:
         """Interpolate; linear in the values.
 
@@ -39,6 +42,7 @@ class PlannedTriangles(eqx.Module):
 
         - `values`: at the nodes `(channel, node)`.
         - `mesh`: the mesh that the points were found in.
+        - `slopes`: at the nodes `(channel, 2, node)`, where they are known already.
 
         **Returns:** `(channel, point)`.
 
@@ -49,8 +53,9 @@ class PlannedTriangles(eqx.Module):
         places, local = mesh.points[:, corners], self.local.astype(mesh.points.dtype)
         # Where the point is by its coordinates: those of a point outside are of the nearest in the mesh.
         away = jnp.sum(local * places, axis=1)[:, None] - places
-        slopes = mesh.gradient(mesh.known(values))[:, :, corners]
-        terms = values[:, corners] + 0.5 * jnp.sum(slopes * away.astype(values.dtype), axis=1)
+        if slopes is None:
+            slopes = mesh.gradient(mesh.known(values))
+        terms = values[:, corners] + 0.5 * jnp.sum(slopes[:, :, corners] * away.astype(values.dtype), axis=1)
         return jnp.sum(local.astype(values.dtype) * terms, axis=1)
 
 

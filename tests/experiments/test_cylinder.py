@@ -11,7 +11,19 @@ from sciml.experiments.runs import read_config, read_table, write_config
 from sciml.experiments.wake_data import Reynolds
 
 slow = pytest.mark.slow
-METHODS = ["moving", "identity", "mean-adapted", "published", "published-identity", "gnn", "gnn-big"]
+METHODS = [
+    "moving",
+    "identity",
+    "mean-adapted",
+    "corrected",
+    "corrected-identity",
+    "published",
+    "published-identity",
+    "gnn",
+    "gnn-big",
+    "classical",
+    "classical-moving",
+]
 
 
 @pytest.fixture(scope="module")

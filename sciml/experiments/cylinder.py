@@ -111,7 +111,7 @@ class CylinderMoving(AbstractMovingExperiment):
     pace: ClassVar[dict[str, float]] = {
         "identity": 1.7,
         "mean-adapted": 1.7,
-        "corrected": 1.9,
+        "corrected": 3.8,
         "corrected-identity": 3.8,
     }
     scatters: ClassVar[tuple[Scatter, ...]] = (

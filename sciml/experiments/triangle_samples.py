@@ -145,6 +145,8 @@ def add_predictions(prior: WakeStep, samples: Samples, mesh: TriangleMesh) -> Sa
 class MovingTriangleLoss(eqx.Module):
     """Of steps between moving meshes: onto the next mesh, and, as at the start of a rollout, onto the same one.
 
+    Where what the prior makes of the first frame is known it is one step, in one window of four onto the same mesh.
+
     **Arguments:**
 
     - `mesh`: as it was made.
@@ -175,21 +177,37 @@ class MovingTriangleLoss(eqx.Module):
 
         **Returns:** a scalar.
         """
+        if "predicted" in window:
+            return self._measure_once(model, window, key)
         meshes = [self.mesh.move_to(points) for points in window["points"]]
         feature = window["feature"][0]
-        noise = disturb(self.noise, jnp.zeros_like(window["u"][0]), model.size, key)
-        u = window["u"][0] + noise
-        stayed = model(u, meshes[0], meshes[0], feature, _find_known(window, "stayed", noise))
+        u = disturb(self.noise, window["u"][0], model.size, key)
+        stayed = model(u, meshes[0], meshes[0], feature)
         losses = [compare(stayed, window["ahead"][0], model.change, weigh_nodes(meshes[0]))]
         for k in range(self.unroll):
-            carried = _find_known(window, "predicted", noise) if k == 0 else None
-            if carried is None:
-                carried = PlannedTriangles(window["cell"][k], window["local"][k])(u, meshes[k])
-                carried = model.predict(carried, meshes[k + 1], feature)
+            carried = PlannedTriangles(window["cell"][k], window["local"][k])(u, meshes[k])
+            carried = model.predict(carried, meshes[k + 1], feature)
             u = model(u, meshes[k], meshes[k + 1], feature, carried)
             losses.append(compare(u, window["u"][k + 1], model.change, weigh_nodes(meshes[k + 1])))
             u = hand_on(u, self.pushforward)
         return sum(losses) / len(losses)
+
+    def _measure_once(self, model: TriangleStep, window, key: PRNGKeyArray) -> Array:
+        noise_key, key = jax.random.split(key)
+        stays = jax.random.bernoulli(key, 0.25)
+        points, target, predicted = (
+            jnp.where(stays, one, other)
+            for one, other in (
+                (window["points"][0], window["points"][1]),
+                (window["ahead"][0], window["u"][1]),
+                (window["stayed"][0], window["predicted"][0]),
+            )
+        )
+        old, new = self.mesh.move_to(window["points"][0]), self.mesh.move_to(points)
+        # The noise is taken to go along with what the prior carries.
+        u = disturb(self.noise, window["u"][0], model.size, noise_key)
+        found = model(u, old, new, window["feature"][0], predicted + u - window["u"][0])
+        return compare(found, target, model.change, weigh_nodes(new))
 
 
 class FixedTriangleLoss(eqx.Module):
@@ -226,10 +244,11 @@ class FixedTriangleLoss(eqx.Module):
         **Returns:** a scalar.
         """
         weights, losses = weigh_nodes(self.mesh), []
-        noise = disturb(self.noise, jnp.zeros_like(window["u"][0]), model.size, key)
-        u = window["u"][0] + noise
+        u = disturb(self.noise, window["u"][0], model.size, key)
+        # The noise is taken to go along with what the prior carries.
+        known = window["predicted"][0] + u - window["u"][0] if "predicted" in window else None
         for k in range(self.unroll):
-            carried = _find_known(window, "predicted", noise) if k == 0 else None
+            carried = known if k == 0 else None
             u = model(u, self.mesh, self.mesh, window["feature"][0], carried)
             losses.append(compare(u, window["u"][k + 1], model.change, weights))
             u = hand_on(u, self.pushforward)
@@ -293,11 +312,6 @@ class BranchTriangleLoss(eqx.Module):
             losses.append(compare(u, window["u"][k + 1], self.change, weights))
             u = hand_on(u, self.pushforward)
         return sum(losses) / len(losses)
-
-
-def _find_known(window, name: str, noise: Array) -> Array | None:
-    """What the prior makes of the first frame, if it was asked before; with the noise, as if that went along."""
-    return window[name][0] + noise if name in window else None
 
 
 def weigh_nodes(mesh: TriangleMesh) -> Float[Array, " node"]:

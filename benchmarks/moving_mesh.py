@@ -22,7 +22,6 @@ from sciml.experiments.base import find_experiment
 from sciml.experiments.moving_steps import choose_stride
 
 SEEDS = (0, 1, 2)
-MEAN = "mean-adapted"  # the mesh was moved once, for the mean of the training: the other control
 LEARNED = {"moving": (0,), "identity": (0,)}
 # On the same nodes, which stay: a network that learns all, one that corrects the classical step, and that alone.
 CONTROLS = ("identity", "corrected-identity", "classical-volumes", "classical")
@@ -34,7 +33,6 @@ FIXED = dict.fromkeys(["unet", "fno", "cnn", "gnn", "gnn-big"], (0,))
 PAIRED = (
     ("corrected", "corrected-identity"),
     ("moving", "identity"),
-    ("moving", MEAN),
     ("published", "published-identity"),
     ("classical-moving", "classical-volumes"),
     ("classical-moving", "classical"),  # on triangles, where these are the same scheme
@@ -104,7 +102,7 @@ _SETS = (
             **CORRECTED,
             "moving": SEEDS,
             "identity": SEEDS,
-            **dict.fromkeys([MEAN, "persistence", "classical", "classical-moving"], (0,)),
+            **dict.fromkeys(["persistence", "classical", "classical-moving"], (0,)),
         },
     ),
 )

@@ -254,14 +254,18 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         return {row["metric"]: float(row["value"]) for row in read_table(file)}
 
     def _film(self, stepper: AbstractStepper, test) -> dict[str, np.ndarray]:
-        """What `draw_film` takes: a rollout from the start of the first test trajectory."""
+        """What `draw_film` takes: a rollout from the start of the first test trajectory, until it blows up."""
         truth, box = test.values[0], self.fine.box
-        found, nodes = record(stepper, jnp.asarray(truth[0]), len(truth) - 1, self.judge_every)
-        thin = (slice(None), -1, *[slice(None, None, self.judge_every)] * self.fine.dimensions)
+        found, nodes = map(
+            np.asarray, record(stepper, jnp.asarray(truth[0]), len(truth) - 1, self.judge_every)
+        )
+        lost = ~(np.max(abs(found.reshape(len(found), -1)), axis=1) < 1e3)
+        kept = slice(np.argmax(lost) if lost.any() else len(found))
+        thin = (kept, -1, *[slice(None, None, self.judge_every)] * self.fine.dimensions)
         return {
             "truth": truth[thin],
-            "found": np.asarray(found, np.float32),
-            "nodes": np.asarray(nodes, np.float32),
+            "found": found[kept].astype(np.float32),
+            "nodes": nodes[kept].astype(np.float32),
             "periods": np.where(box.periodic, box.lengths, 0.0),
         }
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ from sciml import nn
 from sciml.data import evolve
 from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
+from sciml.experiments.moving_losses import FixedLoss
 from sciml.experiments.moving_samples import (
     add_images,
     add_sample_images,
@@ -148,6 +150,9 @@ def test_a_rollout_that_blows_up_says_at_which_step(runs, capsys, monkeypatch):
     assert "blew up, the first at step 1" in capsys.readouterr().out
     assert numbers["blown_up"] > 0
     assert numbers["blown_up_at"] == 1
+    with np.load(folder / "film.npz") as film:
+        assert 1 <= len(film["found"]) == len(film["truth"]) == len(film["nodes"]) < 7
+        assert np.all(np.isfinite(film["found"]))
     assert numbers["last_error"] == 10
     assert numbers["one_step_error"] == 10
 
@@ -258,3 +263,26 @@ def test_a_plan_by_a_tree_is_that_of_the_search():
     }
     for name, indices in expected.items():
         np.testing.assert_array_equal(np.sort(found[name], axis=1), np.sort(indices, axis=1), err_msg=name)
+
+
+class _Scale(eqx.Module):
+    """A step that multiplies by what is trained."""
+
+    factor: jax.Array
+    size: jax.Array
+    change: jax.Array
+
+    def __call__(self, u):
+        return self.factor * u
+
+
+@pytest.mark.parametrize(("pushforward", "slope"), [(False, 2 * 1 + 2 * 3 * 4), (True, 2 * 1 + 2 * 3 * 2)])
+def test_pushforward_stops_gradients_between_steps(pushforward, slope):
+    """Exact: of `((a - 1)^2 + (a^2 - 1)^2) / 2` at two, or of `((a - 1)^2 + (2 a - 1)^2) / 2`."""
+    grid = Grid(Box((0.0, 0.0), (1.0, 1.0)), (4, 4))
+    loss = FixedLoss(grid, 0.0, 2, pushforward)
+    batch = {"u": jnp.ones((1, 3, 1, 4, 4))}
+    step = _Scale(jnp.array(2.0), jnp.ones(1), jnp.ones(1))
+    value, found = eqx.filter_value_and_grad(lambda step: loss(step, batch, key=jax.random.key(0)))(step)
+    assert float(value) == pytest.approx((1 + 9) / 2)
+    assert float(found.factor) == pytest.approx(slope / 2)

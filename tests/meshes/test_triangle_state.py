@@ -54,6 +54,32 @@ def make_step(mesh, channels=2, scale=1.0):
     return TriangleStep(net, make_hierarchy(mesh, 1), ones, scale * ones, 0 * ones)
 
 
+def test_a_network_corrects_what_a_prior_makes_and_may_see_where_nodes_are():
+    """Exact: without change it is the prior's solution, given features; a network that is told of places sees them."""
+    mesh = make_mesh()
+    old, new = shake(mesh), shake(mesh, 1)
+    u, feature = quadratic(old.points), jnp.array([0.5])
+    plain = make_step(mesh, scale=0.0)
+
+    def double(u, mesh, features):
+        return 2 * u + features[0]
+
+    step = TriangleStep(plain.network, plain.hierarchy, plain.size, plain.change, plain.offset, double)
+    found = eqx.filter_jit(step)(u, old, new, feature)
+    carried = plan_triangles(old, new.points)(u, old)
+    np.testing.assert_allclose(found, new.field(2 * carried + 0.5).value, atol=1e-12)
+
+    features = TriangleStep.count_features(2, len(mesh.walls), 1, located=True)
+    assert features == TriangleStep.count_features(2, len(mesh.walls), 1) + 2
+    net = nn.GraphUNet(2, features, 2, width=4, levels=1, depth=1, key=jax.random.key(0))
+    told = TriangleStep(net, plain.hierarchy, jnp.ones(2), jnp.ones(2), jnp.zeros(2), located=True)
+    see = eqx.filter_jit(told)
+    here = see(u, old, new, feature, carried)
+    away = old.reference.at[0].add(1.0)
+    elsewhere = [eqx.tree_at(lambda m: m.reference, m, away) for m in (old, new)]
+    assert float(jnp.max(abs(see(u, *elsewhere, feature, carried) - here))) > 1e-3
+
+
 def test_a_step_without_change_carries_the_solution_and_meets_the_walls():
     """Exact: with `change` zero it is the interpolation, and the condition at the hole; on a mesh that stays, `u`."""
     mesh = make_mesh()

@@ -356,9 +356,13 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
                 self, optimization=dataclasses.replace(self.optimization, images=False)
             )
             return add_sample_images(plain._sample(folder, part, parts), self.reflection, self.grid)
-        values = add_images(parts[part].values, self.reflection) if images else parts[part].values
+        values = parts[part].values
         if kind == "fixed" or self.mover != "classical":
-            return sample_fixed(values, self.fine, self.grid)
+            # Nodes go over into nodes: images of the samples are samples of the images, at a part of their memory.
+            samples = sample_fixed(values, self.fine, self.grid)
+            return {"u": add_images(samples["u"], self.reflection)} if images else samples
+        if images:
+            values = add_images(values, self.reflection)
         fixed = {k: v for k, v in dataclasses.asdict(self).items() if k in (*self.data_fields(), "nodes")}
         fixed |= {"images": images, "data": digest(parts[part].values)}
         if kind == "branch":

@@ -43,7 +43,7 @@ def add_images(
         )
     both = np.concatenate([values, values.swapaxes(-1, -2)])
     turned = sign * np.roll(both[..., ::-1, ::-1], 1, axis=(-2, -1))  # the point at 0 stays there
-    return np.concatenate([both, turned.astype(values.dtype)])
+    return np.concatenate([both, turned.astype(values.dtype, copy=False)])
 
 
 def add_sample_images(samples: dict[str, np.ndarray], sign: float, grid: Grid) -> dict[str, np.ndarray]:

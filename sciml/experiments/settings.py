@@ -76,7 +76,7 @@ class Steps:
     """How to train what steps a solution from mesh to mesh."""
 
     steps: int = 600
-    """Optimizer steps of `moving` and `corrected`; other methods take as many as fit in about the same time."""
+    """Optimizer steps of `moving`; other methods take as many as fit in about the same time."""
     batch_size: int = 4
     """Windows per step."""
     learning_rate: float = 1e-3
@@ -100,6 +100,10 @@ class Steps:
         for name, least in (("steps", 1), ("batch_size", 1), ("unroll", 1), ("noise", 0), ("mover_steps", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"Steps.{name} is {least} or more; got {getattr(self, name)}.")
+        if self.pushforward and self.unroll < 2:
+            raise ValueError(
+                f"Steps.pushforward stops gradients between steps and needs an unroll of at least 2; got {self.unroll}."
+            )
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Steps.{name} is more than 0; got {getattr(self, name)}.")

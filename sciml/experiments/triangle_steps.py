@@ -159,7 +159,7 @@ class FixedTriangles(AbstractTriangleStepper):
         """See `AbstractTriangleStepper.step`."""
         u, feature = state
         if isinstance(self.model, TriangleStep | WakeStep):
-            u = apply_step(self.model, u, self.mesh, self.mesh, feature)
+            u = apply_in_place(self.model, u, self.mesh, feature)
         else:
             u = self.model(u)
         return (u, feature), jnp.ones((), bool)
@@ -258,8 +258,29 @@ def apply_step(
     **Returns:** `(channel, node)`.
     """
     if isinstance(model, WakeStep):
-        return model(u if new is old else plan_triangles(old, new.points)(u, old), new, feature)
+        return model(plan_triangles(old, new.points)(u, old), new, feature)
     return model(u, old, new, feature)
+
+
+@eqx.filter_jit
+def apply_in_place(
+    model: TriangleStep | WakeStep,
+    u: Float[Array, "channel node"],
+    mesh: TriangleMesh,
+    feature: Float[Array, " feature"],
+) -> Float[Array, "channel node"]:
+    """A step on a mesh that stays, compiled: nothing is searched for.
+
+    **Arguments:**
+
+    - `model`: the step.
+    - `u`: `(channel, node)`.
+    - `mesh`: the mesh.
+    - `feature`: tells the Reynolds number, `(feature,)`.
+
+    **Returns:** `(channel, node)`.
+    """
+    return model(u, mesh, feature) if isinstance(model, WakeStep) else model(u, mesh, mesh, feature)
 
 
 @eqx.filter_jit

@@ -6,14 +6,16 @@ A small step of time `h` follows what the flow carries back to where it was (sem
 pressure and friction half from there and half from where it is now,
 
     u'   = [u + h/2 (nu lap u - grad p)](foot) + h/2 (nu lap u' - grad p),
-    u_new = u' - h/2 grad q,    lap q = 2/h div(u' - u),    p_new = p + q,
+    u_new = u' - h/2 grad q,    lap q = 2/h div(u' - u),    p_new = p + q / 2,
 
-and so is of second order in time. The pressure at the start is that of a first such step that is taken back. At the
-feet values are interpolated to third order; slopes and Laplacians at nodes are those of the quadratic fits of
-`TriangleMesh`, what is solved for is of linear finite elements. The pressure makes *changes* of the velocity free of
-divergence: so the solution itself may be any sample of a flow, whose divergence by these slopes is not quite zero.
+and so is of second order in time, but for what comes in through a wall while it lasts. `p` is that of the middle of the
+small step before: with all of `q` pressures would ring from step to step. The first is that of a small step that is
+taken back. At the feet values are interpolated to third order; slopes and Laplacians at nodes are those of the
+quadratic fits of `TriangleMesh`, what is solved for is of linear finite elements. The pressure makes *changes* of the
+velocity free of divergence: so the solution itself may be any sample of a flow, whose divergence by these slopes is not
+quite zero.
 
-There is no limit to the time step, and the mesh may be any with the same triangles. What is beyond the walls of the
+No time step is too long to be stable, and the mesh may be any with the same triangles. What is beyond the walls of the
 window is not known to this step, and is what a network has to add.
 
 **Reference:** Xiu and Karniadakis, "A semi-Lagrangian high-order method for Navier-Stokes equations", 2001,
@@ -62,11 +64,11 @@ class FlowStep(eqx.Module):
     walk: Walk
     fixed: Bool[Array, " node"]
     open: Bool[Array, " node"]
-    leak: Float[Array, " segment"]
     segments: Int[Array, "segment 2"]
+    segment_walls: Int[Array, " segment"]
+    leaks: tuple[float, ...] = eqx.field(static=True)
     duration: float = eqx.field(static=True)
     leaving: tuple[float, float] = eqx.field(static=True)
-    leaks: bool = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
 
@@ -94,9 +96,7 @@ class FlowStep(eqx.Module):
                     f"FlowStep was given a wall {name!r}; those of the mesh are {', '.join(map(repr, mesh.walls))}."
                 )
             if name in mesh.boundaries or (name in still and name in fading):
-                what = (
-                    "at rest by a condition of the mesh, and" if name in mesh.boundaries else "both still and"
-                )
+                what = "held by a condition of the mesh, and" if name in mesh.boundaries else "both still and"
                 raise ValueError(
                     f"FlowStep: wall {name!r} is {what} {'fading' if name in fading else 'still'}; it can be one of "
                     "these. Name it once."
@@ -114,12 +114,12 @@ class FlowStep(eqx.Module):
         for index, name in enumerate(mesh.walls):
             if name not in fading:
                 fixed |= members[index]
-        walls = np.asarray(mesh.connectivity.segment_walls)
-        leak = np.array([1 / fading.get(name, np.inf) for name in mesh.walls], np.float32)[walls]
-        self.rings, self.walk, self.segments = make_rings(mesh), make_walk(mesh), mesh.segments
-        self.fixed, self.open, self.leak = jax.device_put((fixed, fixed & ~resting, leak))
+        self.rings, self.walk = make_rings(mesh), make_walk(mesh)
+        self.segments, self.segment_walls = mesh.segments, mesh.connectivity.segment_walls
+        self.fixed, self.open = jax.device_put((fixed, fixed & ~resting))
         self.duration, self.leaving = float(duration), tuple(map(float, leaving))
-        self.leaks = bool(fading)
+        # One over the length for each wall; not an array, which an optimizer would train.
+        self.leaks = tuple(float(1 / fading[name]) if name in fading else 0.0 for name in mesh.walls)
         self.substeps, self.tolerance = substeps, float(tolerance)
 
     def __call__(
@@ -135,7 +135,7 @@ class FlowStep(eqx.Module):
 
         **Returns:** the velocity one step later, `(2, node)`.
 
-        **Raises:** `ValueError` for a solution of another shape, or a mesh of other triangles.
+        **Raises:** `ValueError` for a solution of another shape, or a mesh of another number of triangles.
         """
         u = check_values("FlowStep", u, mesh.points.shape[1:])
         if len(u) != 2 or mesh.triangles.shape != self.walk.beside.shape:
@@ -163,7 +163,8 @@ class _SmallStep:
         self.stiffness = step.rings.assemble(mesh).astype(dtype)
         self.mass = step.rings.weigh(mesh).astype(dtype)
         start, end = jnp.moveaxis(mesh.points[:, step.segments], -1, 0)
-        pieces = step.leak * jnp.sqrt(jnp.sum((end - start) ** 2, axis=0)) / 2
+        leaks = jnp.asarray(step.leaks)[step.segment_walls]
+        pieces = leaks * jnp.sqrt(jnp.sum((end - start) ** 2, axis=0)) / 2
         self.leak = (
             jnp.zeros(mesh.points.shape[1], dtype).at[step.segments].add(pieces[:, None].astype(dtype))
         )
@@ -213,13 +214,13 @@ class _SmallStep:
         """The gradient that makes a change of the velocity free of divergence, `(2, node)`."""
         source = self._derive(change[:1], 0) + self._derive(change[1:], 1)
         right = -self.mass * source
-        if not self.step.leaks:
+        if not any(self.step.leaks):
             right = right - jnp.mean(right)  # what comes in goes out
 
         def apply(pressure):
             found = self._stiffen(pressure) + self.leak * pressure
             # Else the mean is not determined: without a share of it derivatives, rounded, would have no solution.
-            return found if self.step.leaks else found + jnp.mean(pressure)
+            return found if any(self.step.leaks) else found + jnp.mean(pressure)
 
         found = self._solve(apply, right, self.stiffness[0] + self.leak)
         return jnp.concatenate([self._derive(found, 0), self._derive(found, 1)])

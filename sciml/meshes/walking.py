@@ -1,6 +1,7 @@
 """Walks through a triangle mesh, from triangle to triangle across the edge beyond which the point is.
 
-Where it is known about where a point is, as for what a flow carries for a short time, this is faster than a search.
+Where it is known about where a point is, as for what a flow carries for a short time, this is faster than a search. It
+is for points that no hole hides from where the walk begins: there it ends at the hole, as for a point beyond a wall.
 """
 
 import equinox as eqx
@@ -12,7 +13,6 @@ from jaxtyping import Array, Float, Int
 from .triangle_transfer import PlannedTriangles
 from .triangles import TriangleMesh
 
-_MOST = 100  # triangles on the way
 _ROUNDING = 1e-5  # how far outside a point may be, in barycentric coordinates
 
 
@@ -37,7 +37,7 @@ class Walk(eqx.Module):
 
         - `mesh`: has the triangles that the walk was made for, and may have moved.
         - `start`: the triangle that each point is looked for from, `(point,)`.
-        - `points`: positions `(2, point)`. One beyond the boundary gets to a place on it that is near.
+        - `points`: positions `(2, point)`. One beyond the boundary, or behind a hole, gets to a place on it.
 
         **Returns:** where they are.
         """
@@ -45,7 +45,7 @@ class Walk(eqx.Module):
 
         def unfinished(state):
             _, outside, count = state
-            return jnp.any(outside) & (count < _MOST)
+            return jnp.any(outside) & (count < len(self.beside))
 
         def go(state):
             cell, _, count = state
@@ -55,7 +55,8 @@ class Walk(eqx.Module):
             return after, after != cell, count + 1
 
         cell, _, _ = jax.lax.while_loop(unfinished, go, (start, jnp.ones(start.shape, bool), 0))
-        local = jnp.clip(_find_coordinates(mesh.points[:, mesh.triangles], cell, points), 0, 1)
+        local = _find_coordinates(mesh.points[:, mesh.triangles], cell, points)
+        local = jnp.where(local < 0, 0, local)  # not `jnp.clip`, whose derivative at zero is one half
         return PlannedTriangles(cell, local / jnp.sum(local, axis=0))
 
 

@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
+from sciml.experiments.cylinder import MOVED, make_mesh
 from sciml.experiments.runs import read_config, read_table, write_config
+from sciml.experiments.triangle_steps import apply_step
 from sciml.experiments.wake_data import Reynolds
 
 slow = pytest.mark.slow
@@ -63,6 +66,23 @@ def test_runs_are_compared_in_pictures_and_a_film(runs, tmp_path):
     table = compare([runs / "moving-300", runs / "identity-300"], tmp_path)
     assert "identity-300" in table
     assert (tmp_path / "film.gif").stat().st_size > 1000
+
+
+@slow
+@pytest.mark.usefixtures("float32")
+def test_what_is_trained_on_is_what_rollouts_do(runs):
+    """Exact but for rounding: predictions of the samples are the classical steps from mesh to mesh, frame by frame."""
+    experiment = dataclasses.replace(find_experiment("cylinder-mmpde").sized("smoke"), method="corrected")
+    parts = experiment._load(runs / "any", None, False)
+    samples, prior = experiment._sample(runs / "any", "validation", parts), experiment.prior()
+    one = {name: jnp.asarray(x[0]) for name, x in samples.items()}
+    meshes = [make_mesh(300, MOVED).move_to(points) for points in one["points"]]
+    for k in (0, 3):
+        feature = one["feature"][k]
+        found = apply_step(prior, one["u"][k], meshes[k], meshes[k + 1], feature)
+        np.testing.assert_allclose(one["predicted"][k], found, atol=1e-4)
+        np.testing.assert_allclose(one["stayed"][k], prior(one["u"][k], meshes[k], feature), atol=1e-4)
+    assert float(jnp.max(abs(one["predicted"][0] - one["stayed"][0]))) > 1e-3
 
 
 class _Grow:

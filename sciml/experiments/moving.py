@@ -153,6 +153,10 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         smooth = HessianMonitor(smoothing=Gaussian(seen * self.smoothing))
         return Follower(self.grid, refinement=seen, monitor=smooth)
 
+    def coarse(self) -> AbstractCalculus:
+        """What the classical method solves on nodes that stay."""
+        return eqx.tree_at(lambda c: c.grid, self.problem().calculus, self.grid)
+
     def prior(self) -> VolumeStep:
         """The classical step that methods correct."""
         # Cells that have moved are down to a quarter as wide as those that stay.
@@ -306,9 +310,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         if self.method == "classical-volumes":
             return GridStepper(Unmoved(self.prior(), grid), grid, fine, fourier)
         if self.method == "classical":
-            times = jnp.asarray(problem.times[:2])
-            calculus = eqx.tree_at(lambda c: c.grid, problem.calculus, grid)
-            step = _Classical(problem.law, calculus, times)
+            step = _Classical(problem.law, self.coarse(), jnp.asarray(problem.times[:2]))
             return GridStepper(step, grid, fine, fourier)
         file = folder / "best.eqx"
         if not file.is_file():

@@ -142,6 +142,10 @@ class FrontMoving(AbstractSquareExperiment):
         """A thin ring wants a wider mesh: between its two edges and where it will be in a frame."""
         return 1.5 if self.family == "ring" else 1.0
 
+    def coarse(self):
+        """For the ring all modes, as a linear law folds none onto others."""
+        return Spectral(self.grid, dealias=1.0) if self.family == "ring" else super().coarse()
+
     @property
     def label(self):
         """The method, its nodes and the family."""

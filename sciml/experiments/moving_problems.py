@@ -44,8 +44,12 @@ _SIZES = {"smoke": _SMOKE, "laptop": {}, "paper": _PAPER}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractSquareExperiment(AbstractMovingExperiment):
-    """A law on the unit square, periodic, whose truth is known on a regular grid."""
+class Burgers2DMoving(AbstractMovingExperiment):
+    """Learn to step `u_t + u u_x + u u_y = nu lap u` from random Fourier series: steep fronts everywhere."""
+
+    name: ClassVar[str] = "burgers2d-mmpde"
+    summary: ClassVar[str] = "2-D Burgers with steep fronts: solvers on moving meshes against fixed ones"
+    reflection: ClassVar[float | None] = -1.0
 
     seed: int = 0
     """Of the initial weights and the order of the batches."""
@@ -73,27 +77,17 @@ class AbstractSquareExperiment(AbstractMovingExperiment):
     """Sizes of the networks."""
     optimization: Steps = Steps()
     """How to train."""
-
-    @classmethod
-    def sized(cls, size):
-        """See `AbstractExperiment.sized`."""
-        return cls(**_SIZES[size])
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Burgers2DMoving(AbstractSquareExperiment):
-    """Learn to step `u_t + u u_x + u u_y = nu lap u` from random Fourier series: steep fronts everywhere."""
-
-    name: ClassVar[str] = "burgers2d-mmpde"
-    summary: ClassVar[str] = "2-D Burgers with steep fronts: solvers on moving meshes against fixed ones"
-    reflection: ClassVar[float | None] = -1.0
-
     viscosity: float = 2e-3
     """nu."""
     horizon: float = 0.6
     """The last time."""
     cutoff: int = 2
     """The largest wavenumber of the starts."""
+
+    @classmethod
+    def sized(cls, size):
+        """See `AbstractExperiment.sized`."""
+        return cls(**_SIZES[size])
 
     @classmethod
     def data_fields(cls):
@@ -111,16 +105,47 @@ class Burgers2DMoving(AbstractSquareExperiment):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FrontMoving(AbstractSquareExperiment):
+class FrontMoving(AbstractMovingExperiment):
     """Learn to step a solution with few sharp features: growing discs, shrinking discs, or a ring that is carried."""
 
     name: ClassVar[str] = "front-mmpde"
     summary: ClassVar[str] = "few sharp features: solvers on moving meshes against fixed ones"
 
+    seed: int = 0
+    """Of the initial weights and the order of the batches."""
+    method: Method = "moving"
+    """`moving` keeps the solution on nodes that follow it, `corrected` corrects a classical step there; each has its
+    control on nodes that stay, `identity` and `corrected-identity`. `published` is MM-PDE."""
+    mover: MoverKind = "classical"
+    """What moves the nodes of the published form: a data-free mover, too, frozen (`neural`) or trained along."""
+    mover_run: str = ""
+    """A run of `burgers2d-mover` to take that mover from; without one it is trained on the solver's own solutions."""
+    nodes: int = 48
+    """Nodes per axis."""
+    points: int = 192
+    """Grid points of the truth per axis."""
+    frames: int = 31
+    """Times of a trajectory, the start counted."""
+    rollout: int = 20
+    """Steps that are judged in a row."""
+    judge_every: int = 3
+    """Errors are measured at every such point of the truth along each axis; a number that has no factor in common with
+    the points from node to node, so that nodes are not favored."""
+    split: Split = LAPTOP
+    """How many trajectories for what."""
+    networks: Networks = Networks()
+    """Sizes of the networks."""
+    optimization: Steps = Steps()
+    """How to train."""
     family: Literal["front", "allen-cahn", "ring"] = "front"
     """Nagumo's fronts that advance, Allen and Cahn's that move by curvature, or a thin ring in a uniform flow."""
     thickness: float = 1.1
     """Of the fronts, `sqrt(D / r)`, in points of a truth of 192; with it a ring gets thinner, its diffusion slower."""
+
+    @classmethod
+    def sized(cls, size):
+        """See `AbstractExperiment.sized`."""
+        return cls(**_SIZES[size])
 
     @classmethod
     def data_fields(cls):
@@ -172,7 +197,7 @@ class FrontMoving(AbstractSquareExperiment):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GrayScottMoving(AbstractSquareExperiment):
+class GrayScottMoving(AbstractMovingExperiment):
     """Learn to step Gray and Scott's reaction: a few spots that form and divide."""
 
     name: ClassVar[str] = "gray-scott-mmpde"
@@ -180,12 +205,43 @@ class GrayScottMoving(AbstractSquareExperiment):
     small_steps: ClassVar[tuple[int, int]] = (4, 15)
     reflection: ClassVar[float | None] = 1.0
 
+    seed: int = 0
+    """Of the initial weights and the order of the batches."""
+    method: Method = "moving"
+    """`moving` keeps the solution on nodes that follow it, `corrected` corrects a classical step there; each has its
+    control on nodes that stay, `identity` and `corrected-identity`. `published` is MM-PDE."""
+    mover: MoverKind = "classical"
+    """What moves the nodes of the published form: a data-free mover, too, frozen (`neural`) or trained along."""
+    mover_run: str = ""
+    """A run of `burgers2d-mover` to take that mover from; without one it is trained on the solver's own solutions."""
+    nodes: int = 48
+    """Nodes per axis."""
+    points: int = 192
+    """Grid points of the truth per axis."""
+    frames: int = 31
+    """Times of a trajectory, the start counted."""
+    rollout: int = 20
+    """Steps that are judged in a row."""
+    judge_every: int = 3
+    """Errors are measured at every such point of the truth along each axis; a number that has no factor in common with
+    the points from node to node, so that nodes are not favored."""
+    split: Split = LAPTOP
+    """How many trajectories for what."""
+    networks: Networks = Networks()
+    """Sizes of the networks."""
+    optimization: Steps = Steps()
+    """How to train."""
     feed: float = 0.028
     """F."""
     kill: float = 0.062
     """k."""
     horizon: float = 900.0
     """The last time."""
+
+    @classmethod
+    def sized(cls, size):
+        """See `AbstractExperiment.sized`."""
+        return cls(**_SIZES[size])
 
     @classmethod
     def data_fields(cls):

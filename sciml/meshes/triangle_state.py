@@ -128,7 +128,7 @@ class TriangleStep(eqx.Module):
 
         - `u`: the solution interpolated to the new mesh, `(channel, node)`.
         - `mesh`: the new mesh.
-        - `features`: as for a step.
+        - `features`: as for a step, `(feature,)`.
 
         **Returns:** the prior's solution one step later, or without one what was given, `(channel, node)`.
         """

@@ -40,6 +40,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("sciml")
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes two minutes, the README's program, so that no worker waits for it at the end."""
+    items.sort(key=lambda item: "test_readme.py::test_its_python_runs" not in item.nodeid)
+
+
 # Every compiled function keeps memory mapped, and the kernel allows a process only so many maps (65530 by default): one
 # that asks for more dies, as a worker did. The tests of one worker would come to hold about 90 000.
 MAPS = Path("/proc/self/maps")

@@ -103,7 +103,8 @@ def test_every_experiment_has_every_size(cls, size):
     assert set(cls.data_fields()) <= set(experiment.__dataclass_fields__)
 
 
-@pytest.mark.parametrize("name", [pytest.param("burgers2d-fno", marks=pytest.mark.slow), "navier-stokes-fno"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["burgers2d-fno", "navier-stokes-fno"])
 def test_the_other_experiments_run(name, tmp_path):
     words = ["train", name, "--size", "smoke", "--quiet", "--method", "cnn", "--out", str(tmp_path / "r")]
     assert main(words) == 0

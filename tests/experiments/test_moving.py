@@ -157,6 +157,7 @@ def test_a_rollout_that_blows_up_says_at_which_step(runs, capsys, monkeypatch):
     assert numbers["one_step_error"] == 10
 
 
+@slow
 def test_the_published_form_may_interpolate_as_published():
     """Structure: every setting takes effect, and the model still steps."""
     smoke = find_experiment("burgers2d-mmpde").sized("smoke")

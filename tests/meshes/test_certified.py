@@ -125,6 +125,7 @@ def test_no_network_makes_a_tangled_mesh():
     assert not all(marks)
 
 
+@pytest.mark.slow
 def test_where_nothing_helps_what_is_returned_is_marked_and_not_tangled():
     """A density that no mesh of this size carries, with few steps allowed; and one that is not a number."""
 

@@ -1,8 +1,8 @@
 """What XLA has to be told before it computes anything.
 
 The compiler of jaxlib 0.10.2 gets some sums of products of other sums wrong on CPUs, silently, from about 65 thousand
-products on: `interpolate` on a mesh of 9000 triangles was off by more than the values themselves. Without the library
-that it hands such sums to they are right, and here no slower. Earlier versions do not use it.
+products on: `PlannedTriangles` on a mesh of 9000 nodes was off by more than the values themselves. Without the library
+that it hands such sums to they are right. Earlier versions do not use it.
 
 **Reference:** https://github.com/jax-ml/jax/issues/39103.
 """

@@ -196,6 +196,11 @@ class CylinderMoving(AbstractMovingExperiment):
         # A classical step is off by a twentieth of what a network that learns all has to add.
         return self.optimization.noise * (0.05 if self.method in CORRECTED else 1)
 
+    @property
+    def grading(self) -> HoleGrading:
+        """Of the method's mesh: those that move are of other nodes, so of other triangles."""
+        return MOVED if self.method in (*MOVES, "mean-adapted") else STAYS
+
     def follower(self) -> TriangleFollower:
         """What moves the mesh."""
         return TriangleFollower(make_mesh(self.nodes, MOVED), MOVED, _make_grid(self.seen))
@@ -205,7 +210,7 @@ class CylinderMoving(AbstractMovingExperiment):
 
         Vortices leave at 0.85 of the oncoming velocity, shed at a Strouhal number of about 0.165: so they are 5 apart.
         """
-        mesh = make_mesh(self.nodes, MOVED if self.method in MOVES else STAYS)
+        mesh = make_mesh(self.nodes, self.grading)
         flow = FlowStep(
             mesh, self.interval, leaving=(0.85, 0.0), still=(INFLOW,), fading={0: FADING, 2: FADING}
         )
@@ -254,7 +259,7 @@ class CylinderMoving(AbstractMovingExperiment):
     def _mesh(self, parts) -> TriangleMesh:
         """The mesh that a method without one that moves has."""
         if self.method != "mean-adapted":
-            return make_mesh(self.nodes, STAYS)
+            return make_mesh(self.nodes, self.grading)
         follower, train = self.follower(), parts["train"]
         seen_at, spacing = jnp.asarray(follower.seen.coordinates), self.window(train).spacing
         mean = sum(
@@ -269,8 +274,7 @@ class CylinderMoving(AbstractMovingExperiment):
         samples = self._sample_truth(folder, part, parts)
         if self.method not in CORRECTED:
             return samples
-        mesh = make_mesh(self.nodes, MOVED if self.method in MOVING else STAYS)
-        return add_predictions(self.prior(), samples, mesh)
+        return add_predictions(self.prior(), samples, make_mesh(self.nodes, self.grading))
 
     def _sample_truth(self, folder, part, parts):
         wakes, window = list_wakes(parts[part]), self.window(parts[part])
@@ -303,10 +307,8 @@ class CylinderMoving(AbstractMovingExperiment):
         return self._build(samples["u"], change=jnp.asarray(np.sqrt(np.mean(missed**2, axis=(0, 1, 3)))))
 
     def _build(self, u, ahead=None, change=None):
-        mesh, sizes, key = make_mesh(self.nodes, STAYS), self.networks, jax.random.key(self.seed)
+        mesh, sizes, key = make_mesh(self.nodes, self.grading), self.networks, jax.random.key(self.seed)
         if self.method in ON_EDGES:
-            # Meshes of the moving method are of other nodes, so of other triangles.
-            mesh = mesh if self.method.endswith("identity") else make_mesh(self.nodes, MOVED)
             located = self.method in CORRECTED
             features = TriangleStep.count_features(VELOCITIES, len(mesh.walls), 1, located=located)
             network = nn.GraphUNet(
@@ -321,21 +323,16 @@ class CylinderMoving(AbstractMovingExperiment):
         return _build_branches(self.method, sizes, mesh, key)
 
     def _loss(self, samples, pretrain):
-        unroll, noise, cut = (
-            0 if pretrain else self.optimization.unroll,
-            self.noise,
-            self.optimization.pushforward,
-        )
-        if self.method in CORRECTED:
-            unroll = 1
+        mesh, noise, cut = make_mesh(self.nodes, self.grading), self.noise, self.optimization.pushforward
+        unroll = 1 if self.method in CORRECTED else self.optimization.unroll
         if self.method in MOVING:
-            return MovingTriangleLoss(make_mesh(self.nodes, MOVED), noise, unroll, cut)
-        grading = MOVED if self.method == "mean-adapted" else STAYS
-        mesh = make_mesh(self.nodes, grading).move_to(samples["points"][0, 0])
+            return MovingTriangleLoss(mesh, noise, unroll, cut)
+        mesh = mesh.move_to(samples["points"][0, 0])
         if self.method in ON_EDGES:
             return FixedTriangleLoss(mesh, noise, unroll, cut)
         nodes = mesh.points.T
         plan = eqx.filter_jit(self.network().plan)(nodes, nodes)
+        unroll = 0 if pretrain else unroll
         return BranchTriangleLoss(mesh, noise, unroll, *measure_scales(samples["u"])[:2], plan, cut)
 
     def _stepper(self, folder: pathlib.Path, parts):

@@ -13,6 +13,7 @@ from ..meshes import (
     TriangleFollower,
     TriangleMesh,
     TriangleStep,
+    lump_mass,
     plan_triangles,
 )
 from .moving_losses import compare, disturb, hand_on
@@ -325,7 +326,7 @@ def weigh_nodes(mesh: TriangleMesh) -> Float[Array, " node"]:
 
     **Returns:** `(node,)`, with mean one.
     """
-    areas = jnp.zeros_like(mesh.points[0]).at[mesh.triangles].add(mesh.volumes[:, None])
+    areas = lump_mass(mesh)
     return jax.lax.stop_gradient(0.5 + 0.5 * areas / jnp.mean(areas))
 
 

@@ -66,7 +66,14 @@ from .sequence import follow
 from .smoothing import AbstractSmoothing, Gaussian, HelmholtzFilter
 from .structured import StructuredMesh, uniform_mesh
 from .transfer import AbstractInterpolation, Cubic, Linear, interpolate, resample
-from .triangle_elements import apply_mass, apply_stiffness, assemble_mass, assemble_stiffness, find_slopes
+from .triangle_elements import (
+    apply_mass,
+    apply_stiffness,
+    assemble_mass,
+    assemble_stiffness,
+    find_slopes,
+    lump_mass,
+)
 from .triangle_following import TriangleFollower
 from .triangle_maps import move_through
 from .triangle_movers import AbstractTriangleMover, LaplacianSmoothing, Spring
@@ -179,6 +186,7 @@ __all__ = [
     "interpolation_error",
     "locate",
     "locate_triangles",
+    "lump_mass",
     "make_hierarchy",
     "make_samples",
     "mesh_with_hole",

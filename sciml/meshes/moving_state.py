@@ -104,9 +104,20 @@ class MovingStep(eqx.Module):
     def _carry(self, u: Array, old: StructuredMesh, new: StructuredMesh) -> Array:
         if self.prior is None:
             return interpolate(u, old, new.coordinates, Cubic())
-        arrays, rest = eqx.partition(self.prior, eqx.is_inexact_array)
-        fixed = eqx.combine(jax.lax.stop_gradient(arrays), rest)
-        return fixed(u, old, new).astype(u.dtype)
+        return freeze(self.prior)(u, old, new).astype(u.dtype)
+
+
+def freeze(function: Callable) -> Callable:
+    """The same function with its arrays out of reach of an optimizer.
+
+    **Arguments:**
+
+    - `function`: a pytree that can be called, or a plain function.
+
+    **Returns:** it, with the gradients of its arrays stopped.
+    """
+    arrays, rest = eqx.partition(function, eqx.is_inexact_array)
+    return eqx.combine(jax.lax.stop_gradient(arrays), rest)
 
 
 def check_scales(step: eqx.Module) -> None:

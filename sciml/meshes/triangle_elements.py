@@ -101,6 +101,18 @@ def find_slopes(mesh: TriangleMesh, u: Float[Array, "channel node"]) -> Float[Ar
     return jnp.sum(corners[:, None] * _slopes_of_elements(mesh).astype(u.dtype), axis=-1)
 
 
+def lump_mass(mesh: TriangleMesh) -> Float[Array, " node"]:
+    """The matrix of mass, lumped: a third of the areas around each node.
+
+    **Arguments:**
+
+    - `mesh`: the triangle mesh.
+
+    **Returns:** `(node,)`.
+    """
+    return jnp.zeros_like(mesh.points[0]).at[mesh.triangles].add(mesh.volumes[:, None] / 3)
+
+
 class Rings(eqx.Module):
     """Matrices of linear elements as rows of weights, for products in a loop; `make_rings` makes one.
 
@@ -125,17 +137,6 @@ class Rings(eqx.Module):
         elements = _stiffness_of_elements(mesh)
         rows = jnp.broadcast_to(mesh.triangles.T[:, None], elements.shape)
         return jnp.zeros(self.table.shape, elements.dtype).at[self.slots, rows].add(elements)
-
-    def weigh(self, mesh: TriangleMesh) -> Float[Array, " node"]:
-        """The matrix of mass, lumped: a third of the areas around each node.
-
-        **Arguments:**
-
-        - `mesh`: has the triangles that the rings were made for, and may have moved.
-
-        **Returns:** `(node,)`.
-        """
-        return jnp.zeros_like(mesh.points[0]).at[mesh.triangles].add(mesh.volumes[:, None] / 3)
 
     def apply(
         self, weights: Float[Array, "slot node"], u: Float[Array, "channel node"]

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from .. import nn
 from ..pdes.calculus import check_values
-from .moving_state import check_scales
+from .moving_state import check_scales, freeze
 from .triangle_transfer import plan_triangles
 from .triangles import TriangleMesh
 
@@ -134,9 +134,7 @@ class TriangleStep(eqx.Module):
         """
         if self.prior is None:
             return u
-        arrays, rest = eqx.partition(self.prior, eqx.is_inexact_array)
-        fixed = eqx.combine(jax.lax.stop_gradient(arrays), rest)
-        return fixed(u, mesh, features).astype(u.dtype)
+        return freeze(self.prior)(u, mesh, features).astype(u.dtype)
 
 
 def make_hierarchy(mesh: TriangleMesh, levels: int) -> nn.GraphHierarchy:

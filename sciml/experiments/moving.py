@@ -219,7 +219,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         parts = self._load(folder, data, progress)
         stepper = self._stepper(folder, parts)
         numbers, curve = self._judge(stepper, self._list_truths(parts["test"]), self._size(parts["train"]))
-        numbers |= trained
+        held, _ = self._judge(stepper, self._list_truths(parts["validation"]), self._size(parts["train"]))
+        numbers |= trained | {"validation_error": held["rollout_error"]}
         model = getattr(stepper, "model", None)
         numbers["parameters"] = 0 if self.method in UNTRAINED else nn.count_parameters(model)
         rows = [

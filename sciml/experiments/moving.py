@@ -17,7 +17,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from .. import nn, training
 from ..data import evolve
@@ -100,6 +99,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
         "published": 0.5,
         "published-identity": 0.5,
     }
+    # The optimizer and a factor of the learning rate; found by `python -m benchmarks moving_mesh_tuning`.
+    tuned: ClassVar[dict[str, tuple[str, float]]] = {"cnn": ("adam", 3.0), "fno": ("adam", 1 / 3)}
     # Of the classical step from frame to frame on 48 nodes per axis: how many small ones, of how many stages.
     small_steps: ClassVar[tuple[int, int]] = (8, 3)
     # Over how many cells of the nodes' grid the density is smoothed that the mesh is made for.
@@ -396,9 +397,6 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             trips = round(settings.round_trips * steps)
             steps = max(1, trips) if pretrain else max(1, steps - trips)
         loss = self._loss(samples["train"], pretrain)
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0, settings.learning_rate, max(1, steps // 20), max(2, steps)
-        )
         length = max(2, settings.unroll + 1)
         trajectories, frames = samples["validation"]["u"].shape[:2]
         most = min(32, trajectories * (frames - length + 1))
@@ -410,7 +408,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             model,
             loss,
             training.Windows(samples["train"], length, settings.batch_size, seed=self.seed),
-            optimizer=optax.adam(schedule),
+            optimizer=settings.make_optimizer(steps, *self.tuned.get(self.method, ("adam", 1.0))),
             steps=steps,
             key=jax.random.key(self.seed + 1),
             validate=lambda candidate: sum(measure(candidate, batch) for batch in held) / len(held),

@@ -1,6 +1,11 @@
 """Parts that experiments are made of: which seeds, how to optimize."""
 
 import dataclasses
+from typing import Literal
+
+import optax
+
+from .. import training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +88,9 @@ class Steps:
     """The largest, reached after 5 % of the steps; then it falls as a cosine."""
     clip: float = 1.0
     """The largest gradient norm."""
+    optimizer: Literal["tuned", "adam", "muon"] = "tuned"
+    """`tuned` takes what was best for the method, and its factor of the learning rate. Muon is for networks of
+    messages, whose layers are linear."""
     noise: float = 0.003
     """Added to the start of a window, over the size of the solution."""
     unroll: int = 2
@@ -109,3 +117,21 @@ class Steps:
                 raise ValueError(f"Steps.{name} is more than 0; got {getattr(self, name)}.")
         if not 0 <= self.round_trips <= 1:
             raise ValueError(f"Steps.round_trips is a share, 0 to 1; got {self.round_trips}.")
+
+    def make_optimizer(
+        self, steps: int, best: str = "adam", factor: float = 1.0
+    ) -> optax.GradientTransformation:
+        """The optimizer with its schedule.
+
+        **Arguments:**
+
+        - `steps`: how many it will be.
+        - `best`, `factor`: the optimizer and the factor of the learning rate where these are the tuned ones.
+
+        **Returns:** the optimizer.
+        """
+        name, factor = (best, factor) if self.optimizer == "tuned" else (self.optimizer, 1.0)
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0, factor * self.learning_rate, max(1, steps // 20), max(2, steps)
+        )
+        return training.muon(schedule) if name == "muon" else optax.adam(schedule)

@@ -6,6 +6,7 @@ from sciml.training.logs import JsonLines
 from sciml.training.loop import FitResult, FitStats, NonFiniteError, fit
 from sciml.training.losses import UnrolledLoss, mean_square_error, one_step_loss, rollout
 from sciml.training.models import load_model, save_model
+from sciml.training.optimizers import muon
 
 __all__ = [
     "AbstractBatches",
@@ -20,6 +21,7 @@ __all__ = [
     "load_model",
     "mean_square_error",
     "metrics",
+    "muon",
     "one_step_loss",
     "rollout",
     "save_model",

@@ -20,7 +20,7 @@ _FIRST_SEED = {"train": 0, "validation": 1000, "test": 2000}
 class Reynolds:
     """Reynolds numbers, one trajectory each. All developed flows at one number are the same but for their phase."""
 
-    train: tuple[float, ...] = (80.0, 100.0, 120.0)
+    train: tuple[float, ...] = (75.0, 80.0, 95.0, 100.0, 105.0, 120.0, 125.0)
     """To train on."""
     validation: tuple[float, ...] = (85.0, 115.0)
     """To choose the best model by."""

@@ -10,8 +10,8 @@ def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
 
     Steps of a matrix are made orthogonal, so that no direction of it is left behind. A matrix is the last two axes of
     an array: an axis before those numbers layers that are stacked, as `jax.lax.scan` takes them. Matrices with a side
-    of two or less, such as a last layer's, are left to Adam. Steps of the others have a root mean square of three
-    quarters of the learning rate, about that of Adam's: what is a good rate for Adam is one here.
+    of two or less, such as a last layer's, are left to Adam. Steps of the others have a root mean square of one and a
+    half times the learning rate, so that a rate at which Adam is stable is a good one here.
 
     Weights of convolutions along a line, which have three axes, would be taken for stacked matrices: this is for
     networks of linear layers.
@@ -28,7 +28,7 @@ def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     return optax.contrib.muon(
         learning_rate,
         muon_weight_dimension_numbers=_list_matrices,
-        consistent_rms=0.75,
+        consistent_rms=1.5,
         adam_learning_rate=learning_rate,
     )
 

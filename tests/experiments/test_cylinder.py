@@ -70,7 +70,9 @@ def test_what_is_trained_on_is_what_rollouts_do(runs):
         feature = one["feature"][k]
         found = apply_step(prior, one["u"][k], meshes[k], meshes[k + 1], feature)
         np.testing.assert_allclose(one["predicted"][k], found, atol=1e-4)
-        np.testing.assert_allclose(one["stayed"][k], prior(one["u"][k], meshes[k], feature), atol=1e-4)
+        np.testing.assert_allclose(
+            one["stayed"][k], prior(one["fresh"][k], meshes[k + 1], feature), atol=1e-4
+        )
     # The first two meshes are one; later they move, so that none of these could be taken for another.
     for other in (one["stayed"][3], one["predicted"][2], one["predicted"][4]):
         assert float(jnp.max(abs(one["predicted"][3] - other))) > 1e-3

@@ -61,7 +61,7 @@ LOWER, UPPER = (-1.5, -2.5), (8.0, 2.5)
 MOVED = HoleGrading(0.5, finest=0.6, reach=1.0)
 STAYS = HoleGrading(0.5, finest=0.25, reach=1.0)
 LAPTOP = Reynolds()
-STEPS = Steps(steps=1600, batch_size=2, learning_rate=8e-4, noise=0.02)
+STEPS = Steps(steps=1000, batch_size=2, learning_rate=8e-4, noise=0.02)
 METHODS = Literal[
     "moving",
     "identity",

@@ -29,7 +29,8 @@ CORRECTED = {"corrected": SEEDS, "corrected-identity": SEEDS}
 UNTRAINED = dict.fromkeys(["persistence", "classical", "classical-volumes", "classical-moving"], (0,))
 PAIRS = {**CORRECTED, **LEARNED, **UNTRAINED}
 PUBLISHED = {"published": SEEDS, "published-identity": SEEDS}
-FIXED = dict.fromkeys(["unet", "fno", "cnn", "gnn", "gnn-big"], (0,))
+GRIDS = dict.fromkeys(["unet", "fno", "cnn"], (0,))
+MESSAGES = dict.fromkeys(["gnn", "gnn-big"], (0,))
 PAIRED = (
     ("corrected", "corrected-identity"),
     ("moving", "identity"),
@@ -75,10 +76,10 @@ _SETS = (
         "burgers2d-mmpde",
         {"nodes": 48},
         "<= 0.55",
-        {**PAIRS, **PUBLISHED, **FIXED},
+        {**PAIRS, **PUBLISHED, **GRIDS, **MESSAGES},
         _Saving(">= 2", 48),
     ),
-    _Set("front-48", "front-mmpde", {"nodes": 48}, "<= 0.35", PAIRS, _Saving(">= 6", 32)),
+    _Set("front-48", "front-mmpde", {"nodes": 48}, "<= 0.35", {**PAIRS, **GRIDS}, _Saving(">= 6", 32)),
     _Set("burgers-24", "burgers2d-mmpde", {"nodes": 24}, "<= 0.8", PAIRS),
     _Set(
         "ring-48",
@@ -98,7 +99,7 @@ _SETS = (
         _Saving(">= 6", 48, (96, 128)),
     ),
     _Set("allen-cahn-48", "front-mmpde", {"nodes": 48, "family": "allen-cahn"}, "<= 0.35", PAIRS),
-    _Set("gray-scott-48", "gray-scott-mmpde", {"nodes": 48}, "<= 0.7", PAIRS),
+    _Set("gray-scott-48", "gray-scott-mmpde", {"nodes": 48}, "<= 0.7", {**PAIRS, **GRIDS}),
     _Set(
         "cylinder",
         "cylinder-mmpde",
@@ -106,8 +107,8 @@ _SETS = (
         "<= 0.7",
         {
             **CORRECTED,
-            "moving": SEEDS,
-            "identity": SEEDS,
+            **LEARNED,
+            **MESSAGES,
             **dict.fromkeys(["persistence", "classical", "classical-moving"], (0,)),
         },
     ),

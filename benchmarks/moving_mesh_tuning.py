@@ -41,7 +41,7 @@ def run(quick: bool) -> None:
             for (optimizer, factor), found in runs.items():
                 record_claim(
                     claim=f"moving-mesh/{name}-{method}-validation-error-by-{optimizer}-at-{FACTORS[factor]}-rate",
-                    value=found.numbers["validation_error"],
+                    value=found.numbers["validation_rollout_error"],
                     target="report",
                     seeds=(0,),
                     **found.origin,
@@ -91,7 +91,7 @@ def tabulate(name: str, method: str, optimizer: str, factor: float, found: Run) 
         "compile_seconds": numbers["compile_seconds"],
         "run_seconds": numbers["training_seconds"],
         "evaluations": numbers["parameters"],
-        "error": numbers["validation_error"],
+        "error": numbers["validation_rollout_error"],
         "experiment": name,
         "method": method,
         "optimizer": optimizer,

@@ -1,7 +1,7 @@
 """Losses of steps: a method is fed its own predictions from a start with a little noise, so that rollouts stay near.
 
-All methods get noise of the same relative size and the same number of steps. Errors are divided by the size of the
-change of a frame.
+All methods on a grid get noise of the same relative size and the same number of steps. Errors are divided by the size
+of the change of a frame.
 """
 
 import equinox as eqx
@@ -26,7 +26,9 @@ Window = dict[str, Float[Array, "time ..."]]
 
 
 class MovingLoss(eqx.Module):
-    """Of steps between moving meshes: onto the next mesh, and, where meshes lag, onto the same one, as rollouts start.
+    """Of steps between moving meshes: onto the next mesh, and, where meshes lag, onto the same one.
+
+    A rollout starts on the same mesh, too, but on one that was made for its first frame and does not lag yet.
 
     **Arguments:**
 

@@ -25,6 +25,7 @@ MEANINGS = {
     "validation_accuracy": "validation accuracy",
     "test_error": "test mean squared error",
     "validation_error": "validation mean squared error",
+    "validation_rollout_error": "relative error, mean over a rollout, of the validation",
     "evaluations": "evaluations of the field, test set",
     "steps": "steps of the solver, test set",
     "rejected_steps": "of these rejected",

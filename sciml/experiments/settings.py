@@ -89,10 +89,10 @@ class Steps:
     clip: float = 1.0
     """The largest gradient norm."""
     optimizer: Literal["tuned", "adam", "muon"] = "tuned"
-    """`tuned` takes what was best for the method, and its factor of the learning rate. Muon is for networks of
-    messages, whose layers are linear."""
+    """`tuned` is what the experiment has for the method; the learning rate is then multiplied by the method's factor.
+    Muon is for networks of messages, whose layers are linear."""
     noise: float = 0.003
-    """Added to the start of a window, over the size of the solution."""
+    """Added to the start of a window, over the size of the solution; on triangles not where a step is corrected."""
     unroll: int = 2
     """How many of its own steps a method is trained on."""
     pushforward: bool = False
@@ -112,6 +112,8 @@ class Steps:
             raise ValueError(
                 f"Steps.pushforward stops gradients between steps and needs an unroll of at least 2; got {self.unroll}."
             )
+        if self.optimizer not in ("tuned", "adam", "muon"):
+            raise ValueError(f"Steps.optimizer is tuned, adam or muon; got {self.optimizer!r}.")
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Steps.{name} is more than 0; got {getattr(self, name)}.")

@@ -25,7 +25,7 @@ Samples = dict[str, np.ndarray]
 
 
 def sample_moving_wakes(wakes: list[Wake], follower: TriangleFollower, window: Window) -> Samples:
-    """The truth on meshes that follow it, one frame behind; see `sample_moving`.
+    """The truth on meshes that follow it, one frame behind.
 
     **Arguments:**
 
@@ -120,7 +120,7 @@ def add_predictions(prior: WakeStep, samples: Samples, mesh: TriangleMesh) -> Sa
     - `mesh`: has their triangles.
 
     **Returns:** the samples, with `predicted` on the mesh of the next frame, `(trajectory, time, channel, node)`, and
-    for meshes that move `stayed` of what is `fresh` there. Those of the last frame are of no next.
+    for meshes that move `started`, of what is `fresh` there. Those of the last frame are of no next.
     """
 
     @eqx.filter_jit
@@ -131,7 +131,7 @@ def add_predictions(prior: WakeStep, samples: Samples, mesh: TriangleMesh) -> Sa
         carried = PlannedTriangles(now["cell"], now["local"])(u, old)
         return {
             "predicted": prior(carried, new, now["feature"]),
-            "stayed": prior(now["fresh"], new, now["feature"]),
+            "started": prior(now["fresh"], new, now["feature"]),
         }
 
     def sample(trajectory):
@@ -186,8 +186,9 @@ class MovingTriangleLoss(eqx.Module):
             return self._measure_once(model, window, key)
         meshes = [self.mesh.move_to(points) for points in window["points"]]
         feature = window["feature"][0]
-        u = disturb(self.noise, window["u"][0], model.size, key)
-        start = disturb(self.noise, window["fresh"][0], model.size, key)
+        first, second = jax.random.split(key)
+        u = disturb(self.noise, window["u"][0], model.size, first)
+        start = disturb(self.noise, window["fresh"][0], model.size, second)
         started = model(start, meshes[1], meshes[1], feature)
         losses = [compare(started, window["u"][1], model.change, weigh_nodes(meshes[1]))]
         for k in range(self.unroll):
@@ -206,7 +207,7 @@ class MovingTriangleLoss(eqx.Module):
             for one, other in (
                 (window["points"][1], window["points"][0]),
                 (window["fresh"][0], window["u"][0]),
-                (window["stayed"][0], window["predicted"][0]),
+                (window["started"][0], window["predicted"][0]),
             )
         )
         old, new = self.mesh.move_to(points), self.mesh.move_to(window["points"][1])

@@ -1,5 +1,6 @@
 """Optimizers that optax has, told which arrays of an Equinox module are matrices."""
 
+import equinox as eqx
 import jax
 import optax
 from optax.contrib import MuonDimensionNumbers
@@ -8,13 +9,10 @@ from optax.contrib import MuonDimensionNumbers
 def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """Muon for the matrices of an Equinox module, Adam with Nesterov's momentum for all else; `optax.contrib.muon`.
 
-    Steps of a matrix are made orthogonal, so that no direction of it is left behind. A matrix is the last two axes of
-    an array: an axis before those numbers layers that are stacked, as `jax.lax.scan` takes them. Matrices with a side
-    of two or less, such as a last layer's, are left to Adam. Steps of the others have a root mean square of one and a
-    half times the learning rate, so that a rate at which Adam is stable is a good one here.
-
-    Weights of convolutions along a line, which have three axes, would be taken for stacked matrices: this is for
-    networks of linear layers.
+    Steps of a matrix are made orthogonal, so that no direction of it is left behind. Matrices are the weights of
+    `eqx.nn.Linear`; an axis before their two numbers layers that are stacked, as `jax.lax.scan` takes them. Those with
+    a side of two or less, such as a last layer's, are left to Adam. Steps of the others have a root mean square of one
+    and a half times the learning rate, so that a rate at which Adam is stable is a good one here.
 
     **Reference:** Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; Liu et al., "Muon is
     scalable for LLM training", 2025, arXiv:2502.16982, for the size of the steps.
@@ -34,9 +32,13 @@ def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
 
 
 def _list_matrices(params):
-    def name(array):
-        if array.ndim not in (2, 3) or min(array.shape[-2:]) <= 2:
+    def name(leaf):
+        if not isinstance(leaf, eqx.nn.Linear):
             return None
-        return MuonDimensionNumbers(reduction_axis=array.ndim - 1, output_axis=array.ndim - 2)
+        weight, rest = leaf.weight, jax.tree.map(lambda _: None, leaf)
+        if not hasattr(weight, "shape") or min(weight.shape[-2:]) <= 2:  # optax masks what is Adam's
+            return rest
+        dimensions = MuonDimensionNumbers(reduction_axis=weight.ndim - 1, output_axis=weight.ndim - 2)
+        return eqx.tree_at(lambda linear: linear.weight, rest, dimensions, is_leaf=lambda x: x is None)
 
-    return jax.tree.map(name, params)
+    return jax.tree.map(name, params, is_leaf=lambda x: isinstance(x, eqx.nn.Linear))

@@ -11,7 +11,7 @@ from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
 from sciml.experiments.cylinder import METHODS, MOVED, make_mesh
 from sciml.experiments.runs import read_config, read_table, write_config
-from sciml.experiments.triangle_steps import apply_step
+from sciml.experiments.triangle_steps import MovingTriangles, _pick, apply_step, look_at
 from sciml.experiments.wake_data import Reynolds
 
 slow = pytest.mark.slow
@@ -41,6 +41,7 @@ def test_every_method_is_measured_against_the_fine_truth(runs, method):
     assert all(np.isfinite(value) for value in numbers.values())
     assert numbers["nodes"] == 300
     assert numbers["invalid_meshes"] == 0
+    assert 0 < numbers["validation_rollout_error"] < 10
     # No method is nearer to the truth than its nodes can show.
     assert numbers["one_step_error"] >= 0.5 * numbers["one_step_floor"] > 0
     assert numbers["rollout_error"] >= 0.5 * numbers["rollout_floor"] > 0
@@ -64,6 +65,7 @@ def test_what_is_trained_on_is_what_rollouts_do(runs):
     experiment = dataclasses.replace(find_experiment("cylinder-mmpde").sized("smoke"), method="corrected")
     parts = experiment._load(runs / "any", None, False)
     samples, prior = experiment._sample(runs / "any", "validation", parts), experiment.prior()
+    wake, window = experiment._list_truths(parts["validation"])[0], experiment.window(parts["train"])
     one = {name: jnp.asarray(x[0]) for name, x in samples.items()}
     meshes = [make_mesh(300, MOVED).move_to(points) for points in one["points"]]
     for k in (0, 3):
@@ -71,10 +73,16 @@ def test_what_is_trained_on_is_what_rollouts_do(runs):
         found = apply_step(prior, one["u"][k], meshes[k], meshes[k + 1], feature)
         np.testing.assert_allclose(one["predicted"][k], found, atol=1e-4)
         np.testing.assert_allclose(
-            one["stayed"][k], prior(one["fresh"][k], meshes[k + 1], feature), atol=1e-4
+            one["started"][k], prior(one["fresh"][k], meshes[k + 1], feature), atol=1e-4
         )
+        seen = look_at(jnp.asarray(wake.values[k]), window.spacing, meshes[k + 1].points)
+        np.testing.assert_allclose(one["fresh"][k], seen, atol=1e-6)
+    # A rollout starts as training has it: on the mesh that was made for its first frame.
+    started = MovingTriangles(prior, experiment.follower(), window).start(_pick(wake, 0))
+    np.testing.assert_allclose(started[0], one["fresh"][0], atol=1e-5)
+    np.testing.assert_allclose(started[1], one["points"][1], atol=1e-5)
     # The first two meshes are one; later they move, so that none of these could be taken for another.
-    for other in (one["stayed"][3], one["predicted"][2], one["predicted"][4]):
+    for other in (one["started"][3], one["predicted"][2], one["predicted"][4]):
         assert float(jnp.max(abs(one["predicted"][3] - other))) > 1e-3
 
 

@@ -178,6 +178,7 @@ def test_the_published_form_may_interpolate_as_published():
         ({"unroll": 0}, "Steps.unroll is 1 or more; got 0"),
         ({"noise": -0.1}, "Steps.noise is 0 or more; got -0.1"),
         ({"learning_rate": 0.0}, "Steps.learning_rate is more than 0; got 0.0"),
+        ({"optimizer": "sgd"}, "Steps.optimizer is tuned, adam or muon; got 'sgd'"),
         ({"round_trips": 1.5}, "Steps.round_trips is a share, 0 to 1; got 1.5"),
     ],
 )

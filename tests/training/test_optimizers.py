@@ -1,4 +1,4 @@
-"""Optimizers: what is a matrix, and what a step of it is."""
+"""Optimizers: exact pairs against optax's own, and properties of a step."""
 
 import equinox as eqx
 import jax
@@ -11,16 +11,32 @@ from sciml.experiments.settings import Steps
 from sciml.training import muon
 
 
-@pytest.fixture
+class Network(eqx.Module):
+    """All kinds of arrays; the first two layers are stacked, three each."""
+
+    stacked: eqx.nn.Linear
+    norms: eqx.nn.LayerNorm
+    linear: eqx.nn.Linear
+    last: eqx.nn.Linear
+    kernel: eqx.nn.Conv1d
+
+    def __init__(self, key):
+        keys = jax.random.split(key, 4)
+        self.stacked = eqx.filter_vmap(lambda k: eqx.nn.Linear(6, 8, key=k))(jax.random.split(keys[0], 3))
+        self.norms = eqx.filter_vmap(lambda _: eqx.nn.LayerNorm(6))(jnp.arange(3))
+        self.linear = eqx.nn.Linear(6, 8, key=keys[1])
+        self.last = eqx.nn.Linear(6, 2, key=keys[2])
+        self.kernel = eqx.nn.Conv1d(4, 5, 3, key=keys[3])
+
+
+@pytest.fixture(scope="module")
 def slopes():
-    keys = jax.random.split(jax.random.key(0), 4)
-    return {
-        "stacked": jax.random.normal(keys[0], (3, 8, 6)),
-        "matrix": jax.random.normal(keys[1], (8, 6)),
-        "narrow": jax.random.normal(keys[2], (2, 6)),
-        "vector": jax.random.normal(keys[3], (8,)),
-        "kernel": jax.random.normal(keys[3], (4, 3, 5, 5)),
-    }
+    network = Network(jax.random.key(0))
+    leaves, tree = jax.tree.flatten(network)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    return jax.tree.unflatten(
+        tree, [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    )
 
 
 def take_step(slopes, optimizer):
@@ -28,41 +44,52 @@ def take_step(slopes, optimizer):
 
 
 def test_step_of_a_matrix_leaves_no_direction_behind(slopes):
-    step = take_step(slopes, muon(1e-2))["matrix"]
-    values = jnp.linalg.svd(step, compute_uv=False)
-    before = jnp.linalg.svd(slopes["matrix"], compute_uv=False)
-    assert values.min() / values.max() > 0.6 > 0.5 > before.min() / before.max()
+    """Property: singular values are alike, whatever those of the slope are."""
+    step = take_step(slopes, muon(1e-2)).linear.weight
+    values, before = (jnp.linalg.svd(x, compute_uv=False) for x in (step, slopes.linear.weight))
+    assert values.min() / values.max() > 0.6 > 0.4 > before.min() / before.max()
     assert float(jnp.sqrt(jnp.mean(step**2))) == pytest.approx(1.5e-2, rel=0.2)
 
 
 def test_layers_that_are_stacked_are_matrices_each(slopes):
-    whole = take_step(slopes, muon(1e-2))["stacked"]
-    each = [take_step({"one": layer}, muon(1e-2))["one"] for layer in slopes["stacked"]]
-    np.testing.assert_allclose(whole, jnp.stack(each), rtol=1e-4, atol=1e-7)
+    """Exact pair: a step of all at once, and of one after the other."""
+    whole = take_step(slopes, muon(1e-2)).stacked.weight
+    for k in range(3):
+        one = jax.tree.map(lambda x, k=k: x[k], slopes.stacked)
+        np.testing.assert_allclose(whole[k], take_step(one, muon(1e-2)).weight, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["narrow", "vector", "kernel"])
-def test_what_is_no_matrix_is_left_to_adam(slopes, name):
-    found, expected = (take_step(slopes, optimizer)[name] for optimizer in (muon(1e-2), optax.nadam(1e-2)))
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda network: network.stacked.bias,
+        lambda network: network.norms.weight,
+        lambda network: network.linear.bias,
+        lambda network: network.last.weight,
+        lambda network: network.kernel.weight,
+    ],
+)
+def test_what_is_no_matrix_is_left_to_adam(slopes, pick):
+    """Exact pair: those steps are optax's, stacked biases and norms, too, which have two axes."""
+    found, expected = (pick(take_step(slopes, optimizer)) for optimizer in (muon(1e-2), optax.nadam(1e-2)))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_network_in_one_module_and_schedule(slopes):
-    network = eqx.nn.MLP(3, 3, 8, 2, key=jax.random.key(0))
-    optimizer = Steps(optimizer="muon").make_optimizer(10)
-    x = jax.random.normal(jax.random.key(1), (32, 3))
-
-    @eqx.filter_jit
-    def train(network, state):
-        value, slope = eqx.filter_value_and_grad(lambda f: jnp.mean((jax.vmap(f)(x) - x[:, ::-1]) ** 2))(
-            network
-        )
-        step, state = optimizer.update(slope, state, eqx.filter(network, eqx.is_inexact_array))
-        return eqx.apply_updates(network, step), state, value
-
-    state, values = optimizer.init(eqx.filter(network, eqx.is_inexact_array)), []
-    for _ in range(10):
-        network, state, value = train(network, state)
-        values.append(float(value))
-    assert values[1] == values[0]  # the rate begins at nothing
-    assert values[-1] < values[0]
+@pytest.mark.parametrize(
+    ("settings", "tuned", "expected"),
+    [
+        ({}, (), lambda rate: optax.adam(rate)),
+        ({}, ("adam", 3.0), lambda rate: optax.adam(3 * rate)),
+        ({}, ("muon", 1.0), muon),
+        ({"optimizer": "adam"}, ("muon", 3.0), lambda rate: optax.adam(rate)),
+        ({"optimizer": "muon"}, ("adam", 3.0), muon),
+    ],
+)
+def test_settings_say_which_optimizer_and_what_is_given_by_hand_counts(slopes, settings, tuned, expected):
+    """Exact pair: the second step, at which the rate is the largest."""
+    found, wanted = Steps(learning_rate=1e-2, **settings).make_optimizer(20, *tuned), expected(1e-2)
+    state = found.update(slopes, found.init(slopes), slopes)[1]
+    other = wanted.update(slopes, wanted.init(slopes), slopes)[1]
+    one, two = found.update(slopes, state, slopes)[0], wanted.update(slopes, other, slopes)[0]
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Networks on fixed meshes tuned alike: three learning rates each; and on triangles by two optimizers in the same time.
+"""Networks on fixed meshes tuned alike: three learning rates each; and on triangles two optimizers in as many steps.
 
 By rollouts on the validation set, one seed. What is best is written down in `tuned` of the experiments. The other
 methods have the learning rate that all have there.

@@ -407,7 +407,7 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             model,
             loss,
             training.Windows(samples["train"], length, settings.batch_size, seed=self.seed),
-            optimizer=settings.make_optimizer(steps, *self.tuned.get(self.method, ("adam", 1.0))),
+            optimizer=settings.make_optimizer(steps, *self.tuned.get(self.method, ())),
             steps=steps,
             key=jax.random.key(self.seed + 1),
             validate=lambda candidate: sum(measure(candidate, batch) for batch in held) / len(held),

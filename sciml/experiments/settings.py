@@ -1,11 +1,13 @@
 """Parts that experiments are made of: which seeds, how to optimize."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 import optax
 
 from .. import training
+
+Optimizer = Literal["tuned", "adam", "muon"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Steps:
     """The largest, reached after 5 % of the steps; then it falls as a cosine."""
     clip: float = 1.0
     """The largest gradient norm."""
-    optimizer: Literal["tuned", "adam", "muon"] = "tuned"
+    optimizer: Optimizer = "tuned"
     """`tuned` is what the experiment has for the method; the learning rate is then multiplied by the method's factor.
     Muon is for networks of messages, whose layers are linear."""
     noise: float = 0.003
@@ -112,7 +114,7 @@ class Steps:
             raise ValueError(
                 f"Steps.pushforward stops gradients between steps and needs an unroll of at least 2; got {self.unroll}."
             )
-        if self.optimizer not in ("tuned", "adam", "muon"):
+        if self.optimizer not in get_args(Optimizer):
             raise ValueError(f"Steps.optimizer is tuned, adam or muon; got {self.optimizer!r}.")
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:

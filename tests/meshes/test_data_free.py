@@ -214,10 +214,10 @@ def test_a_trained_mover_shares_the_mass_of_unseen_solutions_evenly():
 
 def test_a_batch_by_vmap_is_one_after_another():
     """Exact, to rounding."""
-    batch = jax.vmap(ring)(jnp.array([0.22, 0.3]))
-    together = eqx.filter_jit(jax.vmap(lambda u: trained().move(u, GRID, throw=False)))(batch)
+    mover, batch = trained(), jax.vmap(ring)(jnp.array([0.22, 0.3]))
+    together = eqx.filter_jit(jax.vmap(lambda u: mover.move(u, GRID, throw=False)))(batch)
     for index, u in enumerate(batch):
-        alone = trained().move(u, GRID, throw=False)
+        alone = mover.move(u, GRID, throw=False)
         np.testing.assert_allclose(together.mesh.vertices[index], alone.mesh.vertices, atol=1e-13)
         np.testing.assert_allclose(together.potential[index], alone.potential, atol=1e-13)
 

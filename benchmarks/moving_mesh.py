@@ -109,6 +109,7 @@ _SETS = (
             **CORRECTED,
             **LEARNED,
             **MESSAGES,
+            **dict.fromkeys(["published", "published-identity", "mean-adapted"], (0,)),
             **dict.fromkeys(["persistence", "classical", "classical-moving"], (0,)),
         },
     ),

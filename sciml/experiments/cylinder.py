@@ -107,12 +107,16 @@ class CylinderMoving(AbstractMovingExperiment):
         "flows at Reynolds numbers that were used for nothing else, against the fine truth over the whole domain; "
         "means over trajectories"
     )
-    # As for other moving experiments, in the time of one step of `moving`.
+    # As for other moving experiments, in the time of one step of `moving`; measured on one core.
     pace: ClassVar[dict[str, float]] = {
-        "identity": 1.7,
-        "mean-adapted": 1.7,
+        "identity": 1.3,
+        "mean-adapted": 1.3,
         "corrected": 3.8,
         "corrected-identity": 3.8,
+        "published": 1.5,
+        "published-identity": 1.5,
+        "gnn": 4.0,
+        "gnn-big": 2.7,
     }
     # Networks on triangles are all of messages. Adam was tried on `corrected-identity`.
     tuned: ClassVar[dict[str, tuple[str, float]]] = dict.fromkeys(get_args(METHODS), ("muon", 1.0))

@@ -309,9 +309,7 @@ class CylinderMoving(AbstractMovingExperiment):
 
     def _build_for(self, samples):
         if self.method not in CORRECTED:
-            if "fresh" not in samples:
-                return self._build(samples["u"])
-            return self._build(samples["fresh"], np.roll(samples["u"], -1, axis=1))  # at nodes that stay
+            return super()._build_for(samples)
         missed = samples["predicted"][:, :-1] - samples["u"][:, 1:]
         return self._build(samples["u"], change=jnp.asarray(np.sqrt(np.mean(missed**2, axis=(0, 1, 3)))))
 

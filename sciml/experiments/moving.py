@@ -372,6 +372,8 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
             fixed["near"] = (self.networks.neighbors, NEAR)
         if kind == "ahead":
             fixed["small_steps"] = self.small_steps
+        if kind == "moving":
+            fixed["starts"] = "fresh"
         if self.smoothing != 1:
             fixed["smoothing"] = self.smoothing
         cache = folder.parent / "data" / f"{self.name}-{kind}-{part}-{fingerprint(fixed)}.npz"
@@ -457,7 +459,9 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     def _build_for(self, samples: dict[str, np.ndarray]) -> eqx.Module:
         """The model with the scales of its samples."""
         if self.method not in CORRECTED:
-            return self._build(samples["u"], samples.get("ahead"))
+            # Where nodes move the change is that at the nodes of a start.
+            starts, ends = samples.get("fresh", samples["u"]), np.roll(samples["u"], -1, axis=1)
+            return self._build(starts, ends)
         change = jnp.asarray(measure_corrections(self.prior(), samples, self.grid))
         return self._build(samples["u"], change=change)
 

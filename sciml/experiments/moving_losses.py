@@ -26,9 +26,9 @@ Window = dict[str, Float[Array, "time ..."]]
 
 
 class MovingLoss(eqx.Module):
-    """Of steps between moving meshes: onto the next mesh, and, where meshes lag, onto the same one.
+    """Of steps between moving meshes: onto the next mesh, and, where meshes lag, on the mesh made for the first frame.
 
-    A rollout starts on the same mesh, too, but on one that was made for its first frame and does not lag yet.
+    The latter is how a rollout starts: from a mesh that does not lag yet, onto the same one.
 
     **Arguments:**
 
@@ -59,11 +59,12 @@ class MovingLoss(eqx.Module):
         **Returns:** a scalar.
         """
         meshes = [StructuredMesh(self.grid, vertices) for vertices in window["vertices"]]
-        u = disturb(self.noise, window["u"][0], model.size, key)
+        first, second = jax.random.split(key)
+        u = disturb(self.noise, window["u"][0], model.size, first)
         losses = []
-        if "ahead" in window:
-            stayed = model(u, meshes[0], meshes[0], u)
-            losses.append(compare(stayed, window["ahead"][0], model.change))
+        if "fresh" in window:
+            start = disturb(self.noise, window["fresh"][0], model.size, second)
+            losses.append(compare(model(start, meshes[1], meshes[1], start), window["u"][1], model.change))
         for k in range(self.unroll):
             known = "indices" in window
             carried = PlannedTransfer(window["indices"][k], self.grid)(u) if known else None

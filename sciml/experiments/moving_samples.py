@@ -82,9 +82,9 @@ def sample_moving(
     - `fine`: its grid.
     - `follower`: moves the meshes.
 
-    **Returns:** arrays `(trajectory, time, ...)`: `u` on the mesh of its frame, `ahead` that of the next frame on the
-    same mesh, the mesh as `vertices`, and `indices` of the next mesh's points in it. Behind the last frame nothing is
-    known, and its own is repeated.
+    **Returns:** arrays `(trajectory, time, ...)`: `u` on the mesh of its frame, `fresh` the same frame on the next
+    mesh, which was made for it, as a rollout starts; the mesh as `vertices`, and `indices` of the next mesh's points in
+    it. Behind the last frame there is no next mesh, and its own takes its place.
     """
     grid = follower.grid
 
@@ -98,10 +98,9 @@ def sample_moving(
         def one(i):
             after = jnp.minimum(i + 1, last)
             old, new = StructuredMesh(grid, vertices[i]), StructuredMesh(grid, vertices[after])
-            pair = jnp.concatenate([frames[i], frames[after]])
-            u, ahead = jnp.split(interpolate(pair, fine, old.coordinates, Cubic()), 2)
+            u, fresh = (interpolate(frames[i], fine, mesh.coordinates, Cubic()) for mesh in (old, new))
             indices = plan_transfer(old, new.coordinates).indices
-            return {"u": u, "ahead": ahead, "vertices": vertices[i], "indices": indices}
+            return {"u": u, "fresh": fresh, "vertices": vertices[i], "indices": indices}
 
         return jax.lax.map(one, jnp.arange(len(frames)))
 

@@ -13,15 +13,22 @@ from sciml import nn
 from sciml.data import evolve
 from sciml.experiments.base import find_experiment
 from sciml.experiments.comparison import compare
-from sciml.experiments.moving_losses import FixedLoss
+from sciml.experiments.moving_losses import FixedLoss, MovingLoss
 from sciml.experiments.moving_samples import (
     add_images,
     add_sample_images,
     measure_corrections,
     plan_meshes,
     sample_ahead,
+    sample_moving,
 )
-from sciml.experiments.moving_steps import GridStepper, continue_series, list_nodes, roll_beside
+from sciml.experiments.moving_steps import (
+    GridStepper,
+    MovingStepper,
+    continue_series,
+    list_nodes,
+    roll_beside,
+)
 from sciml.experiments.runs import read_table, write_config
 from sciml.experiments.settings import Steps
 from sciml.meshes import uniform_mesh
@@ -237,6 +244,45 @@ def test_meshes_ahead_know_nothing_of_what_is_to_be_predicted():
     for name, values in images.items():
         np.testing.assert_allclose(values, found[name], atol=1e-5)
     assert np.max(np.abs(found["vertices"][0] - found["vertices"][-1])) > 0.01
+
+
+class _Known:
+    """A step that is right where training and rollouts take it, and nowhere else; on the first two frames."""
+
+    size = change = jnp.ones(1)
+
+    def __init__(self, samples):
+        self.samples = {name: jnp.asarray(values[0]) for name, values in samples.items()}
+
+    def __call__(self, u, old, new, carried):
+        one = self.samples
+        places = [one["vertices"][1]] * 2, one["vertices"][:2]
+        known = [
+            (abs(u - first) < 1e-5).all()
+            & (abs(old.vertices - at[0]) + abs(new.vertices - at[1]) < 1e-5).all()
+            for first, at in zip((one["fresh"][0], one["u"][0]), places, strict=True)
+        ]
+        return jnp.where(known[0] | known[1], one["u"][1], jnp.nan)
+
+
+@slow
+def test_what_learns_the_whole_step_is_trained_on_starts_as_rollouts_have_them():
+    """Exact but for rounding: of the mesh, of what is on it, and of what the loss compares with."""
+    experiment = find_experiment("burgers2d-mmpde").sized("smoke")
+    problem, follower = experiment.problem(), experiment.follower()
+    start = problem.initial(problem.calculus.grid, key=jax.random.key(0))
+    times = jnp.asarray(problem.times[:3])
+    frames = np.asarray(jax.jit(lambda u: evolve(problem.law, problem.calculus, u, times)[0])(start))
+    samples = sample_moving(frames[None], experiment.fine, follower)
+    u, vertices, *_ = MovingStepper(None, follower, experiment.fine).start(jnp.asarray(frames[0]))
+    np.testing.assert_allclose(samples["fresh"][0, 0], u, atol=1e-6)
+    np.testing.assert_allclose(samples["vertices"][0, 1], vertices, atol=1e-6)
+    window = {name: jnp.asarray(values[0, :2]) for name, values in samples.items()}
+    known = _Known(samples)
+    loss = MovingLoss(experiment.grid, 0.0, 1)
+    np.testing.assert_allclose(loss.measure(known, window, jax.random.key(0)), 0.0, atol=1e-9)
+    # The second frame is on another mesh than the first, so that neither could be taken for the other.
+    assert np.max(abs(samples["fresh"][0, 1] - samples["u"][0, 1])) > 1e-3
 
 
 def test_the_scale_of_corrections_is_the_error_of_the_step():

@@ -19,6 +19,7 @@ def test_solutions_from_elsewhere(solve, bound):
     assert solve() <= bound
 
 
+@pytest.mark.slow
 def test_diffusion_sorption_against_scipy_and_its_order():
     errors, order = references.diffusion_sorption_scipy()
     assert errors[-1] <= 1e-4

@@ -318,6 +318,7 @@ def solve_adaptively(tree, rtol, rate):
     )
 
 
+@pytest.mark.slow
 def test_a_smaller_tolerance_gives_a_smaller_error():
     """Property: 30 paths of a Brownian tree under an adaptive controller, with rejected steps."""
     keys = jax.random.split(jax.random.key(2), 30)
@@ -332,6 +333,7 @@ def test_a_smaller_tolerance_gives_a_smaller_error():
     assert measured[1] < measured[0] / 5
 
 
+@pytest.mark.slow
 def test_gradients_of_a_batch_are_those_of_its_members():
     """Gradient: the members take unequal numbers of steps; those that have ended make steps of no length until the
     last has ended, in which nothing may become NaN.

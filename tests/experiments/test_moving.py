@@ -49,7 +49,7 @@ METHODS = [
     pytest.param("unet", marks=slow),
     pytest.param("fno", marks=slow),
     pytest.param("classical", marks=slow),
-    pytest.param("classical-volumes"),
+    pytest.param("classical-volumes", marks=slow),
     pytest.param("classical-moving", marks=slow),
 ]
 
@@ -226,6 +226,7 @@ def test_images_of_solutions_are_solutions(name, settings):
     assert np.max(np.abs(found[1] - found[0])) > 1e-3
 
 
+@slow
 def test_meshes_ahead_know_nothing_of_what_is_to_be_predicted():
     """Exact: another last frame changes no mesh. To rounding: images of samples are samples of images."""
     experiment = find_experiment("burgers2d-mmpde").sized("smoke")

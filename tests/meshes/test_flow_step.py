@@ -116,6 +116,7 @@ def test_a_steady_flow_stays():
     assert 0.2 * rms((friction - along)[:, ~mesh.on_boundary]) > 0.05
 
 
+@pytest.mark.slow
 def test_a_vortex_is_carried_and_better_so_in_two_small_steps():
     """Against the exact solution."""
     mesh = make_square(40, size=2.0)

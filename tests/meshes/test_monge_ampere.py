@@ -231,6 +231,7 @@ def test_second_derivative(energy):
     assert float(second) == pytest.approx(float((8 * near - far) / (12 * 1e-3)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_with_respect_to_what_a_function_is_closed_over():
     """Gradient: a lambda's captured values count, as an equinox module's leaves do."""
     mover = MongeAmpere(tolerance=1e-13)

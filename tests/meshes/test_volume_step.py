@@ -91,6 +91,7 @@ def test_the_precision_is_that_of_the_values():
     assert found.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_gradients_go_through():
     """Against central differences, through values and through both meshes."""
     step = VolumeStep(Burgers(2e-3), 0.02, 2)

@@ -86,7 +86,7 @@ BUILDERS = {
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-@pytest.mark.parametrize("shape", [(8,), (8, 4), (2, 4, 2)])
+@pytest.mark.parametrize("shape", [(8,), (8, 4), pytest.param((2, 4, 2), marks=pytest.mark.slow)])
 def test_maps_fields_in_every_dimension(key, name, shape):
     """Property: channels change, space does not; every parameter has a gradient; under jit, vmap and grad as it is."""
     model = BUILDERS[name](len(shape), tuple(Padding)[: len(shape)], key)

@@ -53,6 +53,7 @@ def test_mixed_axes_commute_with_shifts_of_the_periodic_one_only(key):
         assert (gap < 1e-12) == commutes
 
 
+@pytest.mark.slow
 def test_trained_coarse_it_works_fine(key):
     """Property: trained to differentiate on 32 points, it errs as little on 128, and on other fields."""
     train, test = (

@@ -3,6 +3,8 @@
 import pathlib
 import re
 
+import pytest
+
 from sciml.__main__ import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -13,6 +15,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.timeout(900)  # two minutes on a machine that does nothing else
 def test_its_python_runs(tmp_path, monkeypatch, float32, capsys):
     """From top to bottom in one namespace, as a reader would paste it into one session, in jax's own precision."""
     monkeypatch.chdir(tmp_path)

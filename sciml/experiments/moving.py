@@ -459,9 +459,9 @@ class AbstractMovingExperiment(AbstractSurrogateExperiment):
     def _build_for(self, samples: dict[str, np.ndarray]) -> eqx.Module:
         """The model with the scales of its samples."""
         if self.method not in CORRECTED:
-            # Where nodes move the change is that at the nodes of a start.
-            starts, ends = samples.get("fresh", samples["u"]), np.roll(samples["u"], -1, axis=1)
-            return self._build(starts, ends)
+            if "fresh" not in samples:
+                return self._build(samples["u"])
+            return self._build(samples["fresh"], np.roll(samples["u"], -1, axis=1))  # at nodes that stay
         change = jnp.asarray(measure_corrections(self.prior(), samples, self.grid))
         return self._build(samples["u"], change=change)
 

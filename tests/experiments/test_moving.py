@@ -226,14 +226,19 @@ def test_images_of_solutions_are_solutions(name, settings):
     assert np.max(np.abs(found[1] - found[0])) > 1e-3
 
 
+def solve_briefly(experiment):
+    """The first three frames of a trajectory, `(time, channel, x, y)`."""
+    problem = experiment.problem()
+    start = problem.initial(problem.calculus.grid, key=jax.random.key(0))
+    times = jnp.asarray(problem.times[:3])
+    return np.asarray(jax.jit(lambda u: evolve(problem.law, problem.calculus, u, times)[0])(start))
+
+
 @slow
 def test_meshes_ahead_know_nothing_of_what_is_to_be_predicted():
     """Exact: another last frame changes no mesh. To rounding: images of samples are samples of images."""
     experiment = find_experiment("burgers2d-mmpde").sized("smoke")
-    problem, follower = experiment.problem(), experiment.follower()
-    start = problem.initial(problem.calculus.grid, key=jax.random.key(0))
-    times = jnp.asarray(problem.times[:3])
-    frames = np.asarray(jax.jit(lambda u: evolve(problem.law, problem.calculus, u, times)[0])(start))[None]
+    follower, frames = experiment.follower(), solve_briefly(experiment)[None]
     other = frames.copy()
     other[:, -1] = 0.0
     trajectories = add_images(np.concatenate([frames, other]), experiment.reflection)
@@ -270,10 +275,7 @@ class _Known:
 def test_what_learns_the_whole_step_is_trained_on_starts_as_rollouts_have_them():
     """Exact but for rounding: of the mesh, of what is on it, and of what the loss compares with."""
     experiment = find_experiment("burgers2d-mmpde").sized("smoke")
-    problem, follower = experiment.problem(), experiment.follower()
-    start = problem.initial(problem.calculus.grid, key=jax.random.key(0))
-    times = jnp.asarray(problem.times[:3])
-    frames = np.asarray(jax.jit(lambda u: evolve(problem.law, problem.calculus, u, times)[0])(start))
+    follower, frames = experiment.follower(), solve_briefly(experiment)
     samples = sample_moving(frames[None], experiment.fine, follower)
     u, vertices, *_ = MovingStepper(None, follower, experiment.fine).start(jnp.asarray(frames[0]))
     np.testing.assert_allclose(samples["fresh"][0, 0], u, atol=1e-6)
